@@ -1,0 +1,23 @@
+//! What apim-sync decides, without touching the world.
+//!
+//! This crate holds the model (paths, entries, the manifest trie, generations),
+//! the rules (plan, order, guard, settle) and the bytes (wire and journal
+//! formats). It opens no file, reads no clock, spawns nothing and prints
+//! nothing: callers pass observations and the current time in and carry out
+//! what comes back.
+
+pub mod codec;
+pub mod content;
+pub mod entry;
+pub mod generation;
+pub mod limits;
+pub mod manifest;
+pub mod path;
+pub mod preset;
+
+pub use content::ContentId;
+pub use entry::{Entry, FileEntry, Mode, Mtime};
+pub use generation::{Action, Change, Epoch, Generation, GenerationHeader, Position, TreeName};
+pub use manifest::{Difference, Manifest, Root};
+pub use path::RelPath;
+pub use preset::Preset;

@@ -1,0 +1,40 @@
+//! Every bound of the system in one place, each with its reason.
+
+/// Bytes in one path component: the limit of every Linux file system.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// Components in one path: deeper trees are an attack or a loop.
+pub const PATH_DEPTH_MAX: usize = 64;
+/// Bytes in one path: `PATH_MAX` on Linux.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Bytes in a tree name, so that names stay readable in tables and file names.
+pub const TREE_NAME_BYTES_MAX: usize = 64;
+/// Bytes in one frame on the wire and in one record header's claim.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Contents up to this size travel and are stored whole; larger ones are
+/// chunked. 98.5 % of real artifacts are below 16 KiB, so this almost never
+/// splits an XML file.
+pub const SMALL_CONTENT_BYTES_MAX: u64 = 64 << 10;
+/// Largest single file that is synchronised (1 TiB).
+pub const FILE_BYTES_MAX: u64 = 1 << 40;
+/// Entries in one tree (and so changes in one generation).
+pub const TREE_ENTRIES_MAX: usize = 16 << 20;
+/// Fan-out of the manifest trie: one nibble of the path's hash a level.
+pub const TRIE_FANOUT: usize = 16;
+/// Entries in one leaf of the manifest trie.
+pub const TRIE_LEAF_ENTRIES_MAX: usize = 16;
+/// Levels of the trie: one per nibble of a 256-bit key.
+pub const TRIE_DEPTH_MAX: usize = 64;
+/// Below this many entries a full list is cheaper than a walk.
+pub const LIST_ENTRIES_MAX: u64 = 2_000;
+/// Trees in one node's configuration.
+pub const TREES_MAX: usize = 256;
+/// Peers in one node's configuration.
+pub const PEERS_MAX: usize = 256;
+
+/// FastCDC cut points (even, powers of two: other averages changed their cut
+/// points between releases of the crate).
+pub const CHUNK_BYTES_MIN: u32 = 16 << 10;
+/// Average chunk that FastCDC aims at.
+pub const CHUNK_BYTES_AVERAGE: u32 = 64 << 10;
+/// Largest chunk.
+pub const CHUNK_BYTES_MAX: u32 = 256 << 10;
