@@ -19,8 +19,8 @@ use crate::{
     content::ContentId,
     entry::{Entry, FileEntry, Mode, Mtime},
     generation::{Action, Change, Epoch, Generation, GenerationHeader, Position, TreeName},
-    limits::{FILE_BYTES_MAX, FRAME_BYTES_MAX, PATH_BYTES_MAX},
-    manifest::Root,
+    limits::{FILE_BYTES_MAX, FRAME_BYTES_MAX, PATH_BYTES_MAX, TRIE_FANOUT, TRIE_LEAF_ENTRIES_MAX},
+    manifest::{NodeView, Root},
     path::RelPath,
 };
 
@@ -50,7 +50,11 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 /// of a type, or go on after the value.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Malformed> {
     let (value, used) = decode_prefix(bytes)?;
-    if used == bytes.len() { Ok(value) } else { Err(malformed::<T>("bytes left over")) }
+    if used == bytes.len() {
+        Ok(value)
+    } else {
+        Err(malformed::<T>("bytes left over"))
+    }
 }
 
 /// The value at the start of `bytes` and how many bytes it used.
@@ -63,7 +67,10 @@ pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Malforme
 }
 
 fn malformed<T>(reason: impl ToString) -> Malformed {
-    Malformed { what: std::any::type_name::<T>(), reason: reason.to_string() }
+    Malformed {
+        what: std::any::type_name::<T>(),
+        reason: reason.to_string(),
+    }
 }
 
 fn invalid(reason: impl ToString) -> DecodeError {
@@ -95,23 +102,41 @@ macro_rules! through {
     };
 }
 
-through!(RelPath, Vec<u8>, |path| path.as_bytes(), |bytes| RelPath::new(&bytes).map_err(invalid));
-through!(TreeName, String, |name| name.as_str(), |text| TreeName::new(&text).map_err(invalid));
+through!(RelPath, Vec<u8>, |path| path.as_bytes(), |bytes| {
+    RelPath::new(&bytes).map_err(invalid)
+});
+through!(TreeName, String, |name| name.as_str(), |text| {
+    TreeName::new(&text).map_err(invalid)
+});
 through!(ContentId, [u8; 32], |id| id.0, |bytes| Ok(ContentId(bytes)));
 through!(Root, [u8; 32], |root| root.0, |bytes| Ok(Root(bytes)));
 through!(Epoch, u64, |epoch| epoch.0, |number| Ok(Epoch(number)));
-through!(Generation, u64, |generation| generation.0, |number| Ok(Generation(number)));
+through!(Generation, u64, |generation| generation.0, |number| Ok(
+    Generation(number)
+));
 through!(Mode, u32, |mode| mode.bits(), |bits| {
-    if bits <= 0o777 { Ok(Mode::new(bits)) } else { Err(invalid("mode beyond 0777")) }
-});
-through!(Mtime, (i64, u32), |mtime| (mtime.seconds, mtime.nanoseconds), |parts| {
-    let (seconds, nanoseconds) = parts;
-    if nanoseconds < 1_000_000_000 {
-        Ok(Mtime { seconds, nanoseconds })
+    if bits <= 0o777 {
+        Ok(Mode::new(bits))
     } else {
-        Err(invalid("nanoseconds beyond a second"))
+        Err(invalid("mode beyond 0777"))
     }
 });
+through!(
+    Mtime,
+    (i64, u32),
+    |mtime| (mtime.seconds, mtime.nanoseconds),
+    |parts| {
+        let (seconds, nanoseconds) = parts;
+        if nanoseconds < 1_000_000_000 {
+            Ok(Mtime {
+                seconds,
+                nanoseconds,
+            })
+        } else {
+            Err(invalid("nanoseconds beyond a second"))
+        }
+    }
+);
 through!(
     FileEntry,
     (Mode, Mtime, u64, ContentId),
@@ -121,7 +146,12 @@ through!(
         if length > FILE_BYTES_MAX {
             return Err(invalid("file larger than the limit"));
         }
-        Ok(FileEntry { mode, mtime, length, content })
+        Ok(FileEntry {
+            mode,
+            mtime,
+            length,
+            content,
+        })
     }
 );
 
@@ -148,7 +178,9 @@ through!(
             if target.is_empty() || target.len() >= PATH_BYTES_MAX || target.contains(&0) {
                 return Err(invalid("not a symbolic link's text"));
             }
-            Ok(Entry::Symlink { target: target.into() })
+            Ok(Entry::Symlink {
+                target: target.into(),
+            })
         }
     }
 );
@@ -164,7 +196,10 @@ through!(
     ),
     |parts| {
         let (path, entry) = parts;
-        Ok(Change { path, action: entry.map_or(Action::Delete, Action::Put) })
+        Ok(Change {
+            path,
+            action: entry.map_or(Action::Delete, Action::Put),
+        })
     }
 );
 through!(
@@ -173,15 +208,54 @@ through!(
     |position| (position.epoch, position.generation, position.root),
     |parts| {
         let (epoch, generation, root) = parts;
-        Ok(Position { epoch, generation, root })
+        Ok(Position {
+            epoch,
+            generation,
+            root,
+        })
     }
 );
 through!(
     GenerationHeader,
     (TreeName, Epoch, Generation, Root, Root),
-    |header| (&header.tree, header.epoch, header.generation, header.base, header.root),
+    |header| (
+        &header.tree,
+        header.epoch,
+        header.generation,
+        header.base,
+        header.root
+    ),
     |parts| {
         let (tree, epoch, generation, base, root) = parts;
-        Ok(GenerationHeader { tree, epoch, generation, base, root })
+        Ok(GenerationHeader {
+            tree,
+            epoch,
+            generation,
+            base,
+            root,
+        })
+    }
+);
+
+/// The wire form of [`NodeView`].
+#[derive(Encode, Decode)]
+enum NodeForm {
+    Leaf(Vec<(RelPath, Entry)>),
+    Inner(Box<[Option<Root>; TRIE_FANOUT]>),
+}
+
+through!(
+    NodeView,
+    NodeForm,
+    |node| match node {
+        NodeView::Leaf(entries) => NodeForm::Leaf(entries.clone()),
+        NodeView::Inner(children) => NodeForm::Inner(children.clone()),
+    },
+    |form| match form {
+        NodeForm::Leaf(entries) if entries.len() > TRIE_LEAF_ENTRIES_MAX => {
+            Err(invalid("a leaf of more than 16 entries"))
+        }
+        NodeForm::Leaf(entries) => Ok(NodeView::Leaf(entries)),
+        NodeForm::Inner(children) => Ok(NodeView::Inner(children)),
     }
 );

@@ -48,7 +48,11 @@ impl TreeName {
         let ok = (1..=TREE_NAME_BYTES_MAX).contains(&text.len())
             && text.bytes().all(legal)
             && !text.starts_with(['.', '-']);
-        if ok { Ok(Self(text.into())) } else { Err(TreeNameError(text.into())) }
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(TreeNameError(text.into()))
+        }
     }
 
     /// The name.

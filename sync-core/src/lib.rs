@@ -14,6 +14,7 @@ pub mod limits;
 pub mod manifest;
 pub mod path;
 pub mod preset;
+pub mod wire;
 
 pub use content::ContentId;
 pub use entry::{Entry, FileEntry, Mode, Mtime};

@@ -106,7 +106,10 @@ struct Node {
 #[derive(Clone)]
 enum Kind {
     Leaf(Vec<Item>),
-    Inner { children: [Option<Arc<Node>>; TRIE_FANOUT], count: usize },
+    Inner {
+        children: [Option<Arc<Node>>; TRIE_FANOUT],
+        count: usize,
+    },
 }
 
 impl Clone for Node {
@@ -126,14 +129,21 @@ impl Manifest {
     /// A manifest without entries.
     #[must_use]
     pub fn new() -> Self {
-        Self { top: Arc::new(Node::new(Kind::Leaf(Vec::new()))), totals: Totals::default() }
+        Self {
+            top: Arc::new(Node::new(Kind::Leaf(Vec::new()))),
+            totals: Totals::default(),
+        }
     }
 
     /// Builds a manifest at once; of entries with the same path the last counts.
     pub fn from_entries(entries: impl IntoIterator<Item = (RelPath, Entry)>) -> Self {
         let mut items: Vec<Item> = entries
             .into_iter()
-            .map(|(path, entry)| Item { key: key_of(&path), path, entry })
+            .map(|(path, entry)| Item {
+                key: key_of(&path),
+                path,
+                entry,
+            })
             .collect();
         items.sort_by_key(|item| item.key); // stable: the last of equals stays last
         items.dedup_by(|later, earlier| {
@@ -147,7 +157,10 @@ impl Manifest {
         for item in &items {
             totals.add(&item.entry);
         }
-        Self { top: Arc::new(Node::build(items, 0)), totals }
+        Self {
+            top: Arc::new(Node::build(items, 0)),
+            totals,
+        }
     }
 
     /// The entry at `path`.
@@ -159,7 +172,10 @@ impl Manifest {
         loop {
             match &node.kind {
                 Kind::Leaf(items) => {
-                    return items.iter().find(|item| item.key == key).map(|item| &item.entry);
+                    return items
+                        .iter()
+                        .find(|item| item.key == key)
+                        .map(|item| &item.entry);
                 }
                 Kind::Inner { children, .. } => {
                     node = children[nibble(&key, depth)].as_deref()?;
@@ -172,7 +188,11 @@ impl Manifest {
     /// Sets the entry at `path`; gives back what stood there.
     pub fn insert(&mut self, path: RelPath, entry: Entry) -> Option<Entry> {
         self.totals.add(&entry);
-        let item = Item { key: key_of(&path), path, entry };
+        let item = Item {
+            key: key_of(&path),
+            path,
+            entry,
+        };
         let old = Arc::make_mut(&mut self.top).insert(item, 0);
         if let Some(old) = &old {
             self.totals.subtract(old);
@@ -221,9 +241,11 @@ impl Manifest {
         match self.descend(prefix) {
             Descent::Node(node) => match &node.kind {
                 Kind::Leaf(items) => NodeView::Leaf(items.iter().map(Item::pair).collect()),
-                Kind::Inner { children, .. } => NodeView::Inner(Box::new(std::array::from_fn(
-                    |slot| children[slot].as_deref().map(Node::hash),
-                ))),
+                Kind::Inner { children, .. } => {
+                    NodeView::Inner(Box::new(std::array::from_fn(|slot| {
+                        children[slot].as_deref().map(Node::hash)
+                    })))
+                }
             },
             Descent::Within(entries) => NodeView::Leaf(entries),
         }
@@ -244,7 +266,8 @@ impl Manifest {
             match &node.kind {
                 Kind::Leaf(items) => {
                     let below = |item: &&Item| {
-                        (depth..prefix.len().min(TRIE_DEPTH_MAX)).all(|d| nibble(&item.key, d) == usize::from(prefix[d]))
+                        (depth..prefix.len().min(TRIE_DEPTH_MAX))
+                            .all(|d| nibble(&item.key, d) == usize::from(prefix[d]))
                     };
                     return Descent::Within(items.iter().filter(below).map(Item::pair).collect());
                 }
@@ -281,7 +304,12 @@ impl Eq for Manifest {}
 
 impl fmt::Debug for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Manifest({} entries, {})", self.totals.entries, self.root())
+        write!(
+            f,
+            "Manifest({} entries, {})",
+            self.totals.entries,
+            self.root()
+        )
     }
 }
 
@@ -307,7 +335,10 @@ impl Item {
 
 impl Node {
     fn new(kind: Kind) -> Self {
-        Self { kind, hash: OnceLock::new() }
+        Self {
+            kind,
+            hash: OnceLock::new(),
+        }
     }
 
     /// `items` sorted by key, distinct.
@@ -320,9 +351,8 @@ impl Node {
         for item in items {
             groups[nibble(&item.key, depth)].push(item);
         }
-        let children = groups.map(|group| {
-            (!group.is_empty()).then(|| Arc::new(Self::build(group, depth + 1)))
-        });
+        let children = groups
+            .map(|group| (!group.is_empty()).then(|| Arc::new(Self::build(group, depth + 1))));
         Self::new(Kind::Inner { children, count })
     }
 
@@ -399,7 +429,9 @@ fn hash_leaf(items: &[Item]) -> Root {
         hash_bytes(&mut hasher, path.as_bytes());
         match entry {
             Entry::Directory { mode } => hash_identity(&mut hasher, b'd', mode.bits(), &[]),
-            Entry::File(file) => hash_identity(&mut hasher, b'f', file.mode.bits(), &file.content.0),
+            Entry::File(file) => {
+                hash_identity(&mut hasher, b'f', file.mode.bits(), &file.content.0)
+            }
             Entry::Symlink { target } => hash_identity(&mut hasher, b'l', 0, target),
         }
     }
@@ -440,7 +472,11 @@ fn key_of(path: &RelPath) -> Key {
 
 fn nibble(key: &Key, depth: usize) -> usize {
     let byte = key[depth / 2];
-    usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 0xf })
+    usize::from(if depth.is_multiple_of(2) {
+        byte >> 4
+    } else {
+        byte & 0xf
+    })
 }
 
 struct Items<'a> {
@@ -450,7 +486,10 @@ struct Items<'a> {
 
 impl<'a> Items<'a> {
     fn of(node: &'a Arc<Node>) -> Self {
-        Self { stack: vec![node], leaf: [].iter() }
+        Self {
+            stack: vec![node],
+            leaf: [].iter(),
+        }
     }
 }
 
@@ -475,7 +514,9 @@ fn diff_nodes(ours: Option<&Arc<Node>>, theirs: Option<&Arc<Node>>, out: &mut Ve
         if Arc::ptr_eq(a, b) || a.hash() == b.hash() {
             return;
         }
-        if let (Kind::Inner { children: a, .. }, Kind::Inner { children: b, .. }) = (&a.kind, &b.kind) {
+        if let (Kind::Inner { children: a, .. }, Kind::Inner { children: b, .. }) =
+            (&a.kind, &b.kind)
+        {
             for (a, b) in a.iter().zip(b) {
                 diff_nodes(a.as_ref(), b.as_ref(), out);
             }
@@ -486,7 +527,10 @@ fn diff_nodes(ours: Option<&Arc<Node>>, theirs: Option<&Arc<Node>>, out: &mut Ve
 }
 
 fn items_of(node: Option<&Arc<Node>>) -> Items<'_> {
-    Items { stack: node.into_iter().collect(), leaf: [].iter() }
+    Items {
+        stack: node.into_iter().collect(),
+        leaf: [].iter(),
+    }
 }
 
 /// Both in key order.

@@ -217,7 +217,13 @@ mod tests {
 
     #[test]
     fn hostile_but_legal_names_are_kept_byte_for_byte() {
-        for bytes in [&b"-rf"[..], b"a\nb", b"\xff\xfe", b"...", "e\u{301}".as_bytes()] {
+        for bytes in [
+            &b"-rf"[..],
+            b"a\nb",
+            b"\xff\xfe",
+            b"...",
+            "e\u{301}".as_bytes(),
+        ] {
             assert_eq!(RelPath::new(bytes).unwrap().as_bytes(), bytes);
         }
     }

@@ -1,0 +1,350 @@
+//! Protocol `apim-sync/1`: every message two nodes exchange.
+//!
+//! One QUIC connection joins a pair. A stream is one conversation: the opener
+//! sends an [`Opening`] frame, and the frames that follow are those its
+//! documentation names. A frame is a little-endian `u32` length (at most
+//! [`FRAME_BYTES_MAX`]) and that many bytes of [`codec`](crate::codec) encoding.
+//! Bulk (change lists, contents) travels as [`Block`]s: pieces of one zstd
+//! stream, each flushed, each declaring its plain length.
+//!
+//! [`FRAME_BYTES_MAX`]: crate::limits::FRAME_BYTES_MAX
+
+use bincode::{Decode, Encode};
+
+use crate::{
+    content::ContentId,
+    generation::{Epoch, GenerationHeader, Position, TreeName},
+    manifest::{NodeView, Root},
+    path::RelPath,
+};
+
+/// Application protocol name in the TLS handshake.
+pub const ALPN: &[u8] = b"apim-sync/1";
+/// Newest protocol version this build speaks.
+pub const VERSION: u16 = 1;
+/// Oldest protocol version this build speaks.
+pub const VERSION_OLDEST: u16 = 1;
+
+/// The first frame on a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Opening {
+    /// From the dialer, once, on the first stream of a connection. Answered by
+    /// the other side's [`Hello`].
+    Hello(Hello),
+    /// From the joiner, on a connection whose key is not pinned yet. Answered
+    /// by [`JoinAnswer`].
+    Join(Join),
+    /// Active to passive. Followed by the [`Block`]s of the change list and of
+    /// the contents flagged to follow; then see [`Reply`].
+    Generation(Offer),
+    /// Passive to active: fetch one large content in the generation under way.
+    /// Followed by [`FetchRequest`]s, each answered by [`FetchAnswer`]s.
+    Fetch {
+        /// Tree of the generation.
+        tree: TreeName,
+        /// The content wanted.
+        content: ContentId,
+    },
+    /// Either side: look into the other's tree. See [`AuditAnswer`].
+    Audit {
+        /// Tree to look at.
+        tree: TreeName,
+        /// Which picture of the tree.
+        view: View,
+    },
+    /// Passive to active: «bring this tree up to date now». Answered by
+    /// [`Reply::Applied`] once this passive has everything, or a refusal.
+    Catchup {
+        /// The tree.
+        tree: TreeName,
+    },
+}
+
+/// Who is speaking and where its trees stand.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// Oldest protocol version spoken.
+    pub version_oldest: u16,
+    /// Newest protocol version spoken.
+    pub version: u16,
+    /// The node's name, for people.
+    pub node: String,
+    /// Whether the node is the active one.
+    pub active: bool,
+    /// The node's epoch.
+    pub epoch: Epoch,
+    /// The trees it is configured with.
+    pub trees: Vec<TreeStatus>,
+    /// Why this node will not go on with this connection, if so.
+    pub refused: Option<Refusal>,
+}
+
+/// Where one tree stands, in a [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TreeStatus {
+    /// Name.
+    pub name: TreeName,
+    /// Last agreed state.
+    pub position: Position,
+    /// Entries in that state.
+    pub entries: u64,
+    /// Contents kept from an interrupted generation, so that asking first pays.
+    pub staged: u64,
+    /// Whether an unfinished first fill or the configuration allows deletions
+    /// and replacements of files that were never synchronised.
+    pub fresh: bool,
+}
+
+/// Redeems an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Join {
+    /// The one-time secret of the invitation.
+    pub secret: [u8; 32],
+    /// The joiner's name.
+    pub node: String,
+    /// UDP port the joiner listens on; 0 when it does not.
+    pub port: u16,
+}
+
+/// What the inviter answers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum JoinAnswer {
+    /// The joiner's key is pinned now.
+    Welcome {
+        /// The inviter's name.
+        node: String,
+    },
+    /// The invitation is unknown, used or expired.
+    Refused,
+}
+
+/// Announces a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Offer {
+    /// What it is.
+    pub header: GenerationHeader,
+    /// How many changes the change list has.
+    pub changes: u32,
+    /// How many of the first small contents of the change list follow at once.
+    pub contents_following: u32,
+    /// A plan id the active's operator released for this generation.
+    pub released: Option<PlanId>,
+}
+
+/// Names a halted plan: the first eight bytes of a hash over the tree, the base
+/// root and the paths to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct PlanId(pub [u8; 8]);
+
+/// A piece of a zstd stream.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Block {
+    /// Bytes this piece adds to the plain stream; at most the frame limit.
+    pub plain_length: u32,
+    /// The compressed bytes.
+    pub compressed: Vec<u8>,
+    /// Whether this ends the section.
+    pub last: bool,
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Block({} plain, {} compressed)",
+            self.plain_length,
+            self.compressed.len()
+        )
+    }
+}
+
+/// What the passive answers on a generation's stream: any number of `Need`
+/// (each answered by the [`Block`]s of those contents), then `Durable` and
+/// `Applied`; or one `Refused`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// Small contents wanted, as ranges of positions in the change list.
+    Need(Vec<Range>),
+    /// The generation survives power loss on the passive.
+    Durable(Position),
+    /// Every name shows the new state.
+    Applied {
+        /// Where the passive stands now.
+        position: Position,
+        /// Files that were not as expected and are kept aside.
+        kept_aside: u32,
+    },
+    /// Nothing was changed.
+    Refused(Refusal),
+}
+
+/// Consecutive positions in a change list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Range {
+    /// First position.
+    pub start: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Refusal {
+    /// The base root is not the receiver's: reconcile first.
+    Base(Position),
+    /// The sender's epoch is lower than this one.
+    Epoch(Epoch),
+    /// Both nodes claim to be active, or both passive.
+    Role {
+        /// Whether the refusing node is active.
+        active: bool,
+    },
+    /// No version in common.
+    Version {
+        /// Oldest spoken here.
+        oldest: u16,
+        /// Newest spoken here.
+        newest: u16,
+    },
+    /// The tree is not configured here.
+    UnknownTree(TreeName),
+    /// The receiver's deletion guard halted the plan.
+    Guard {
+        /// What `release` takes.
+        plan: PlanId,
+        /// Files that would be deleted.
+        deletions: u64,
+        /// Files in the tree.
+        files: u64,
+    },
+    /// The passive's tree holds other files and was never synchronised.
+    NotEmpty {
+        /// Paths that differ.
+        differences: u64,
+    },
+    /// For a while: disk full, tree missing. Nothing is lost.
+    Unable(String),
+    /// The content changed or went while it was being sent; a newer generation
+    /// follows.
+    Superseded,
+    /// The message broke the protocol.
+    Protocol(String),
+}
+
+/// Which picture of a tree to look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum View {
+    /// The last agreed state, from memory. On the active: the current state.
+    Agreed,
+    /// The tree on the disk, looked at now; unchanged files are not re-read.
+    Disk,
+    /// The tree on the disk, every byte re-read.
+    Deep,
+}
+
+/// One step of an audit, asked by the opener.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum AuditRequest {
+    /// Trie nodes at these prefixes (nibbles), at most [`AUDIT_PREFIXES_MAX`].
+    Nodes(Vec<Vec<u8>>),
+    /// Every entry, as [`Block`]s of encoded (path, entry) pairs.
+    List,
+}
+
+/// Prefixes in one [`AuditRequest::Nodes`]: 64 leaves of 16 longest paths fit a
+/// frame with room to spare only when paths are ordinary, so answers may come in
+/// several frames.
+pub const AUDIT_PREFIXES_MAX: usize = 512;
+
+/// What the other side answers in an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum AuditAnswer {
+    /// Still reading.
+    Progress {
+        /// Files read so far.
+        files: u64,
+        /// Bytes read so far.
+        bytes: u64,
+    },
+    /// The picture is ready; requests may follow.
+    Ready {
+        /// Root of the picture.
+        root: Root,
+        /// Entries in it.
+        entries: u64,
+        /// Regular files in it.
+        files: u64,
+        /// Bytes in them.
+        bytes: u64,
+        /// Paths that could not be read, at most 1,000.
+        unreadable: Vec<(RelPath, String)>,
+        /// Files whose modification time is not the one that was applied, at
+        /// most 1,000.
+        touched: Vec<RelPath>,
+    },
+    /// Nodes, in the order asked; the last of possibly several frames says so.
+    Nodes {
+        /// The next nodes.
+        nodes: Vec<NodeView>,
+        /// Whether all prefixes are answered.
+        last: bool,
+    },
+    /// Cannot look.
+    Refused(Refusal),
+}
+
+/// One step of fetching a large content.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum FetchRequest {
+    /// The recipe's groups.
+    Groups,
+    /// The chunks of these groups, by index, at most [`FETCH_GROUPS_MAX`].
+    Chunks(Vec<u32>),
+    /// Bytes of the content; answered by [`FetchAnswer::Data`] until `length`
+    /// bytes have come.
+    Bytes {
+        /// First byte.
+        offset: u64,
+        /// How many, at least one.
+        length: u64,
+    },
+}
+
+/// Groups in one [`FetchRequest::Chunks`].
+pub const FETCH_GROUPS_MAX: usize = 256;
+
+/// What the active answers to a [`FetchRequest`].
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub enum FetchAnswer {
+    /// Part of the list of (id, length) of groups.
+    Groups {
+        /// The next groups.
+        groups: Vec<(ContentId, u64)>,
+        /// Whether these are the last.
+        last: bool,
+    },
+    /// The (id, length) of the chunks of one group asked for.
+    Chunks(Vec<(ContentId, u32)>),
+    /// Bytes, compressed where that helps.
+    Data {
+        /// Plain length, at most 256 KiB.
+        plain_length: u32,
+        /// Whether `bytes` is a zstd frame.
+        compressed: bool,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The file changed or went: a newer generation follows.
+    Superseded,
+}
+
+impl std::fmt::Debug for FetchAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Groups { groups, last } => write!(f, "Groups({}, last: {last})", groups.len()),
+            Self::Chunks(chunks) => write!(f, "Chunks({})", chunks.len()),
+            Self::Data { plain_length, .. } => write!(f, "Data({plain_length})"),
+            Self::Superseded => f.write_str("Superseded"),
+        }
+    }
+}
