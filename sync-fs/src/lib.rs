@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The only door to the disk.
+//!
+//! Everything here blocks and belongs on a plain thread; each tree is owned by
+//! one. What a change means is decided in `sync-core`; when it happens is
+//! decided in `sync-daemon`.
+
+pub mod root;
+
+pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};

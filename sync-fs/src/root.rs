@@ -1,0 +1,525 @@
+//! The root directory of a tree, and every operation on a path inside it.
+//!
+//! The only door to the files of a tree. A path is walked one component at a
+//! time from a held descriptor, never through a symbolic link, so that nothing
+//! outside the root can be reached whatever anybody does to the directories
+//! meanwhile; no call is given a name with a `/` in it. What an operation means
+//! for the tree is left to its callers.
+//!
+//! A few directories stay open for a moment (see `opening`). Whoever keeps
+//! another directory beside the tree (staging, aside) opens it as a root of its
+//! own; [`Root::rename`] moves between two of them.
+
+mod directory;
+mod error;
+mod file;
+mod opening;
+mod stat;
+
+use std::{
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Mode as RawMode, OFlags, RenameFlags},
+    io::Errno,
+};
+use sync_core::{Mode, Mtime, RelPath, path::escape};
+use thiserror::Error;
+
+pub(crate) use directory::Directory;
+pub use error::{AbsentIsNone, Cause, DiskError, Place};
+pub use file::{HeldFile, READ_BYTES};
+use opening::HeldDirectories;
+pub use stat::{Kind, Mount, Stat, StatKey};
+
+/// `f_type` of XFS, whose `f_fsid` is the device number and may change with
+/// every boot.
+const XFS_SUPER_MAGIC: u64 = 0x5846_5342;
+
+/// Why a directory cannot be the root of a tree.
+#[derive(Debug, Error)]
+#[error("cannot open the directory `{path}`")]
+pub struct RootError {
+    /// The directory, escaped.
+    pub path: String,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl RootError {
+    /// Whether there is no such directory.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
+    }
+}
+
+/// What tells one root directory from another across restarts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Identity {
+    /// `f_fsid` of the file system; 0 on XFS, where it does not last.
+    pub file_system: u64,
+    /// Inode number of the directory.
+    pub inode: u64,
+}
+
+/// What is left on a file system for an unprivileged user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; `u64::MAX` where the file system does not count them.
+    pub inodes: u64,
+}
+
+/// What a rename does with something under the new name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Replaces it in one step.
+    Replaced,
+    /// Fails with [`Cause::Exists`].
+    Free,
+    /// Both names change places; both must be there.
+    Exchanged,
+}
+
+/// One name of a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The name's bytes.
+    pub name: Box<[u8]>,
+    /// What is under it.
+    pub stat: Stat,
+}
+
+/// An open root directory.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+    label: Arc<str>,
+    held: HeldDirectories,
+}
+
+impl Root {
+    /// Opens the directory at `path`. This path is configuration, not data: it
+    /// may lead through symbolic links.
+    ///
+    /// # Errors
+    /// Where it is not a directory or may not be read.
+    pub fn open(path: &Path) -> Result<Self, RootError> {
+        let label = escape(path.as_os_str().as_encoded_bytes());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, RawMode::empty()) {
+            Ok(fd) => Ok(Self {
+                fd,
+                path: path.to_owned(),
+                label: label.into(),
+                held: HeldDirectories::default(),
+            }),
+            Err(error) => Err(RootError {
+                path: label,
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The path it was opened at.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory at `path` below this root as a root of its own.
+    ///
+    /// # Errors
+    /// Where it is not a directory or may not be read.
+    pub fn subroot(&self, path: &RelPath) -> Result<Self, DiskError> {
+        let fd = self.open_directory(Some(path))?;
+        let below = std::ffi::OsStr::from_bytes(path.as_bytes());
+        Ok(Self {
+            fd,
+            path: self.path.join(below),
+            label: self.place(Some(path)).to_string().into(),
+            held: HeldDirectories::default(),
+        })
+    }
+
+    /// What tells this directory from any other across restarts.
+    ///
+    /// # Errors
+    /// Where the operating system does not say.
+    pub fn identity(&self) -> Result<Identity, DiskError> {
+        let stat = self.stat_root()?;
+        let kind = rustix::fs::fstatfs(&self.fd).map(|system| system.f_type as u64);
+        let system = rustix::fs::fstatvfs(&self.fd);
+        let (kind, system) = self.says("look at the file system of", None, both(kind, system))?;
+        let lasting = kind != XFS_SUPER_MAGIC;
+        Ok(Identity {
+            file_system: if lasting { system.f_fsid } else { 0 },
+            inode: stat.key.inode,
+        })
+    }
+
+    /// Which mount the root directory is on.
+    ///
+    /// # Errors
+    /// Where the operating system does not say.
+    pub fn mount(&self) -> Result<Mount, DiskError> {
+        Ok(self.stat_root()?.mount)
+    }
+
+    /// The `statx` of the root directory itself.
+    ///
+    /// # Errors
+    /// Where the operating system does not say.
+    pub fn stat_root(&self) -> Result<Stat, DiskError> {
+        self.says("look at", None, Stat::of_open(&self.fd))
+    }
+
+    /// What is left on the file system.
+    ///
+    /// # Errors
+    /// Where the operating system does not say.
+    pub fn space(&self) -> Result<Space, DiskError> {
+        let result = rustix::fs::fstatvfs(&self.fd);
+        let system = self.says("look at the free space of", None, result)?;
+        Ok(Space {
+            bytes: system.f_bavail.saturating_mul(system.f_frsize),
+            inodes: match (system.f_files, system.f_favail) {
+                (0, _) => u64::MAX,
+                (_, free) => free,
+            },
+        })
+    }
+
+    /// What is at `path`; `None` where nothing is or the way leads through
+    /// something that is not a directory.
+    ///
+    /// # Errors
+    /// Where looking fails for any other reason.
+    pub fn stat(&self, path: &RelPath) -> Result<Option<Stat>, DiskError> {
+        self.at(path, "look at", |at, name| Stat::of(at, name))
+            .absent_is_none()
+    }
+
+    /// Opens the regular file at `path` for reading.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no regular file is there.
+    pub fn open_file(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
+        self.open_as(path, OFlags::RDONLY)
+    }
+
+    /// Opens the regular file at `path` for reading and writing.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no regular file is there.
+    pub fn open_file_to_write(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
+        self.open_as(path, OFlags::RDWR)
+    }
+
+    fn open_as(&self, path: &RelPath, access: OFlags) -> Result<HeldFile, DiskError> {
+        let file = self.at(path, "open", |at, name| {
+            opening::open_file(at, name, access)
+        })?;
+        Ok(HeldFile::new(file, self.place(Some(path))))
+    }
+
+    /// Creates a new regular file, open for reading and writing, mode 0600
+    /// until it is set.
+    ///
+    /// # Errors
+    /// [`Cause::Exists`] where anything is there, a dangling link included.
+    pub fn create_file(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = self.at(path, "create", |at, name| {
+            rustix::fs::openat(at, name, flags, RawMode::RUSR | RawMode::WUSR)
+        })?;
+        Ok(HeldFile::new(file, self.place(Some(path))))
+    }
+
+    /// Creates a directory with `mode`, whatever the umask.
+    ///
+    /// # Errors
+    /// [`Cause::Exists`] where anything is there.
+    pub fn create_directory(&self, path: &RelPath, mode: Mode) -> Result<(), DiskError> {
+        self.at(path, "create the directory", |at, name| {
+            rustix::fs::mkdirat(at, name, RawMode::from_raw_mode(mode.bits()))
+        })?;
+        self.set_mode(path, mode)
+    }
+
+    /// Creates every directory on the way to `path` that is missing.
+    ///
+    /// # Errors
+    /// Where something on the way is not a directory, or creating fails.
+    pub fn create_parents(&self, path: &RelPath, mode: Mode) -> Result<(), DiskError> {
+        let Some(parent) = path.parent() else {
+            return Ok(());
+        };
+        match self.create_directory(&parent, mode) {
+            Err(error) if error.cause() == Cause::Absent => {
+                self.create_parents(&parent, mode)?;
+                self.create_directory(&parent, mode)
+            }
+            Err(error) if error.cause() == Cause::Exists => self.expect_directory(&parent, error),
+            result => result,
+        }
+    }
+
+    fn expect_directory(&self, path: &RelPath, otherwise: DiskError) -> Result<(), DiskError> {
+        match self.stat(path)? {
+            Some(stat) if stat.kind == Kind::Directory => Ok(()),
+            _ => Err(otherwise),
+        }
+    }
+
+    /// Creates a symbolic link with the text `target`.
+    ///
+    /// # Errors
+    /// [`Cause::Exists`] where anything is there.
+    pub fn create_symlink(&self, path: &RelPath, target: &[u8]) -> Result<(), DiskError> {
+        self.at(path, "create the link", |at, name| {
+            rustix::fs::symlinkat(target, at, name)
+        })
+    }
+
+    /// The text of the symbolic link at `path`.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no link is there.
+    pub fn read_link(&self, path: &RelPath) -> Result<Box<[u8]>, DiskError> {
+        self.at(path, "read the link", |at, name| {
+            opening::read_link(at, name)
+        })
+    }
+
+    /// Removes a file, link or special file.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where nothing is there, [`Cause::WrongKind`] for a directory.
+    pub fn remove_file(&self, path: &RelPath) -> Result<(), DiskError> {
+        self.at(path, "remove", |at, name| {
+            rustix::fs::unlinkat(at, name, AtFlags::empty())
+        })
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// [`Cause::NotEmpty`] where it holds anything.
+    pub fn remove_directory(&self, path: &RelPath) -> Result<(), DiskError> {
+        self.held.forget(path.as_bytes());
+        self.at(path, "remove the directory", |at, name| {
+            rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)
+        })
+    }
+
+    /// Renames `from` of this root to `to` of `there` in one step.
+    ///
+    /// # Errors
+    /// See [`Target`]; [`Cause::OtherMount`] where the roots are on different
+    /// file systems.
+    pub fn rename(
+        &self,
+        from: &RelPath,
+        there: &Self,
+        to: &RelPath,
+        target: Target,
+    ) -> Result<(), DiskError> {
+        self.held.forget(from.as_bytes());
+        there.held.forget(to.as_bytes());
+        let flags = match target {
+            Target::Replaced => RenameFlags::empty(),
+            Target::Free => RenameFlags::NOREPLACE,
+            Target::Exchanged => RenameFlags::EXCHANGE,
+        };
+        there.at(to, "rename to", |to_fd, to_name| {
+            let rename = |from_fd: BorrowedFd<'_>, from_name: &[u8]| {
+                rustix::fs::renameat_with(from_fd, from_name, to_fd, to_name, flags)
+            };
+            self.in_parent(from, rename)
+        })
+    }
+
+    /// Sets the permission bits of a file or directory. Prefer
+    /// [`HeldFile::set_mode`] where the file is open.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where nothing, or a link, is there.
+    pub fn set_mode(&self, path: &RelPath, mode: Mode) -> Result<(), DiskError> {
+        let raw = RawMode::from_raw_mode(mode.bits());
+        self.at(path, "set the mode of", |at, name| set_mode(at, name, raw))
+    }
+
+    /// Sets the modification time of whatever is at `path`, a link itself
+    /// included.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where nothing is there.
+    pub fn set_mtime(&self, path: &RelPath, mtime: Mtime) -> Result<(), DiskError> {
+        let times = file::only_mtime(mtime);
+        self.at(path, "set the time of", |at, name| {
+            rustix::fs::utimensat(at, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        })
+    }
+
+    /// The names in the directory at `path` (`None` is the root), sorted.
+    /// A name that goes while the list is made is left out.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no directory is there.
+    pub fn list(&self, path: Option<&RelPath>) -> Result<Vec<Listed>, DiskError> {
+        let directory = self.directory(path)?;
+        let mut listed = Vec::new();
+        let mut failure = None;
+        let each = directory.each_name(|name| match directory.stat(name) {
+            Ok(Some(stat)) => listed.push(Listed {
+                name: name.to_bytes().into(),
+                stat,
+            }),
+            Ok(None) => {}
+            Err(error) => failure = Some(error),
+        });
+        self.says("list", path, each.and(failure.map_or(Ok(()), Err)))?;
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// The directory at `path` held open for a walk.
+    pub(crate) fn directory(&self, path: Option<&RelPath>) -> Result<Directory, DiskError> {
+        self.open_directory(path).map(Directory::from)
+    }
+
+    fn open_directory(&self, path: Option<&RelPath>) -> Result<OwnedFd, DiskError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open =
+            |at: BorrowedFd<'_>, name: &[u8]| rustix::fs::openat(at, name, flags, RawMode::empty());
+        match path {
+            Some(path) => self.at(path, "open the directory", open),
+            None => self.says("open the directory", None, open(self.fd.as_fd(), b".")),
+        }
+    }
+
+    /// Makes the content of the file at `path` durable. A failure is final.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no file is there; any other is the disk's.
+    pub fn sync_file(&self, path: &RelPath) -> Result<(), DiskError> {
+        self.open_file(path)?.sync_all()
+    }
+
+    /// Makes the names of the directory at `path` (`None` is the root) durable.
+    /// A failure is final.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no directory is there; any other is the disk's.
+    pub fn sync_directory(&self, path: Option<&RelPath>) -> Result<(), DiskError> {
+        let fd = self.open_directory(path)?;
+        self.says("sync the directory", path, rustix::fs::fsync(&fd))
+    }
+
+    /// Makes everything on the file system durable. A failure is final.
+    ///
+    /// # Errors
+    /// Where the disk failed.
+    pub fn sync_file_system(&self) -> Result<(), DiskError> {
+        let result = rustix::fs::syncfs(&self.fd);
+        self.says("sync the file system of", None, result)
+    }
+
+    /// `path` of this root for people.
+    #[must_use]
+    pub fn place(&self, path: Option<&RelPath>) -> Place {
+        Place::new(&self.label, path)
+    }
+
+    /// Calls with the held parent directory of `path` and its last component.
+    fn at<T>(
+        &self,
+        path: &RelPath,
+        doing: &'static str,
+        mut call: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, DiskError> {
+        let result = self.in_parent(path, &mut call);
+        self.says(doing, Some(path), result)
+    }
+
+    fn in_parent<T>(
+        &self,
+        path: &RelPath,
+        mut call: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match path.split() {
+            (None, name) => call(self.fd.as_fd(), name),
+            (Some(parent), name) => self.in_directory(parent, |at| call(at, name)),
+        }
+    }
+
+    /// Calls with the directory at `path`; once more where it may have been
+    /// removed and made again since it was last walked to.
+    fn in_directory<T>(
+        &self,
+        path: &[u8],
+        mut call: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let found = self.held.find(&self.fd, path)?;
+        match call(found.fd.as_fd()) {
+            Err(Errno::NOENT) if found.from_memory => {
+                self.held.forget(path);
+                call(self.held.find(&self.fd, path)?.fd.as_fd())
+            }
+            result => result,
+        }
+    }
+
+    fn says<T>(
+        &self,
+        doing: &'static str,
+        path: Option<&RelPath>,
+        result: Result<T, Errno>,
+    ) -> Result<T, DiskError> {
+        result.map_err(|error| DiskError::new(doing, self.place(path), error))
+    }
+}
+
+fn both<A, B>(a: Result<A, Errno>, b: Result<B, Errno>) -> Result<(A, B), Errno> {
+    Ok((a?, b?))
+}
+
+/// `fchmod` on a descriptor that cannot be a link. The owner of a file that may
+/// not be read goes through the descriptor's own name in `/proc`, which leads to
+/// the same inode and nowhere else.
+fn set_mode(at: BorrowedFd<'_>, name: &[u8], mode: RawMode) -> Result<(), Errno> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::openat(at, name, OFlags::RDONLY | flags, RawMode::empty()) {
+        Ok(file) => rustix::fs::fchmod(&file, mode),
+        Err(Errno::ACCESS) => {
+            let fd = rustix::fs::openat(at, name, OFlags::PATH | flags, RawMode::empty())?;
+            if Stat::of_open(&fd)?.kind == Kind::Symlink {
+                return Err(Errno::LOOP);
+            }
+            let descriptors = rustix::fs::open(
+                "/proc/self/fd",
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                RawMode::empty(),
+            )?;
+            let number = fd.as_raw_fd().to_string();
+            rustix::fs::chmodat(&descriptors, number, mode, AtFlags::empty())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

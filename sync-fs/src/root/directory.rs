@@ -1,0 +1,73 @@
+//! A directory held open for listing, and its names looked at one by one.
+
+use std::{ffi::CStr, mem::MaybeUninit};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{Mode, OFlags, RawDir},
+    io::Errno,
+};
+
+use super::{Stat, opening};
+
+/// Bytes of one `getdents64`: about a thousand names a call.
+const LISTING_BYTES: usize = 64 << 10;
+
+/// A directory that can be listed. Its methods speak in plain `Errno`: whoever
+/// walks knows the path, and makes the error only where one is reported.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+#[expect(dead_code, reason = "the scan walks with these")]
+impl Directory {
+    /// Opens the directory `name` in `at`, not following a link.
+    pub(crate) fn open(at: impl AsFd, name: &CStr) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(at, name, flags, Mode::empty()).map(Self)
+    }
+
+    /// Gives every name but `.` and `..`, in the order of the file system.
+    pub(crate) fn each_name(&self, mut each: impl FnMut(&CStr)) -> Result<(), Errno> {
+        let mut buffer = vec![MaybeUninit::<u8>::uninit(); LISTING_BYTES];
+        let mut listing = RawDir::new(&self.0, &mut buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                each(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is under `name`; `None` where it is gone.
+    pub(crate) fn stat(&self, name: &CStr) -> Result<Option<Stat>, Errno> {
+        match Stat::of(&self.0, name) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the regular file `name` for reading.
+    pub(crate) fn open_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
+        opening::open_file(&self.0, name, OFlags::RDONLY)
+    }
+
+    /// The text of the symbolic link `name`.
+    pub(crate) fn read_link(&self, name: &CStr) -> Result<Box<[u8]>, Errno> {
+        opening::read_link(&self.0, name)
+    }
+}
+
+impl From<OwnedFd> for Directory {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

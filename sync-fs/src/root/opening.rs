@@ -1,0 +1,135 @@
+//! The few ways in which a name of a held directory is opened: never through a
+//! symbolic link, never blocking on a fifo.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{FileType, Mode, OFlags},
+    io::Errno,
+    path::Arg,
+};
+
+/// Directories kept open between calls: enough for a change set that goes back
+/// and forth between the artifact directories of one tenant.
+const HELD_MAX: usize = 32;
+/// How long a directory is trusted to be still where it was opened: longer than
+/// a burst of calls, shorter than anyone needs to move a directory on purpose.
+const HELD_FOR: Duration = Duration::from_millis(50);
+
+/// Opens the regular file `name`; anything else is `ENOENT` (a link is `ELOOP`).
+pub(super) fn open_file(at: impl AsFd, name: impl Arg, access: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NXIO | Errno::ISDIR => Errno::NOENT, // a fifo or socket, a directory
+        error => error,
+    })?;
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(file)
+    } else {
+        Err(Errno::NOENT)
+    }
+}
+
+/// The text of the symbolic link `name`.
+pub(super) fn read_link(at: impl AsFd, name: impl Arg) -> Result<Box<[u8]>, Errno> {
+    let text = rustix::fs::readlinkat(at, name, Vec::new()).map_err(|error| match error {
+        Errno::INVAL => Errno::NOENT, // not a link any more
+        error => error,
+    })?;
+    Ok(text.into_bytes().into())
+}
+
+/// The directories last used, held open so that a burst of calls into one
+/// directory does not walk to it every time.
+#[derive(Debug, Default)]
+pub(super) struct HeldDirectories(Mutex<Vec<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    path: Box<[u8]>,
+    fd: Arc<OwnedFd>,
+    since: Instant,
+}
+
+/// A directory on the way to a name.
+pub(super) struct Found {
+    pub(super) fd: Arc<OwnedFd>,
+    /// Whether no step was walked, so that the directory may have gone.
+    pub(super) from_memory: bool,
+}
+
+impl HeldDirectories {
+    /// The directory at `path` (components separated by `/`), walked from
+    /// `root` or from the deepest one held on the way.
+    pub(super) fn find(&self, root: &OwnedFd, path: &[u8]) -> Result<Found, Errno> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        held.retain(|directory| now.duration_since(directory.since) < HELD_FOR);
+        let (mut fd, mut done) = deepest(&held, path);
+        if let (Some(fd), true) = (&fd, done == path.len()) {
+            return Ok(Found {
+                fd: Arc::clone(fd),
+                from_memory: true,
+            });
+        }
+        while done < path.len() {
+            let start = if done == 0 { 0 } else { done + 1 };
+            let end = path[start..]
+                .iter()
+                .position(|&byte| byte == b'/')
+                .map_or(path.len(), |at| start + at);
+            let at = fd.as_deref().unwrap_or(root);
+            let next = Arc::new(step(at, &path[start..end])?);
+            remember(&mut held, &path[..end], &next, now);
+            fd = Some(next);
+            done = end;
+        }
+        let fd = fd.ok_or(Errno::NOENT)?; // only for an empty path
+        Ok(Found {
+            fd,
+            from_memory: false,
+        })
+    }
+
+    /// Lets go of the directory at `path` and of everything below it.
+    pub(super) fn forget(&self, path: &[u8]) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|directory| !is_below(&directory.path, path));
+    }
+}
+
+fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
+}
+
+/// The longest held directory on the way to `path` and its length.
+fn deepest(held: &[Held], path: &[u8]) -> (Option<Arc<OwnedFd>>, usize) {
+    held.iter()
+        .filter(|directory| is_below(path, &directory.path))
+        .max_by_key(|directory| directory.path.len())
+        .map_or((None, 0), |directory| {
+            (Some(Arc::clone(&directory.fd)), directory.path.len())
+        })
+}
+
+fn step(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+fn remember(held: &mut Vec<Held>, path: &[u8], fd: &Arc<OwnedFd>, now: Instant) {
+    if held.len() == HELD_MAX {
+        held.remove(0);
+    }
+    held.push(Held {
+        path: path.into(),
+        fd: Arc::clone(fd),
+        since: now,
+    });
+}
