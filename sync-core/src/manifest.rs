@@ -430,7 +430,7 @@ fn hash_leaf(items: &[Item]) -> Root {
         match entry {
             Entry::Directory { mode } => hash_identity(&mut hasher, b'd', mode.bits(), &[]),
             Entry::File(file) => {
-                hash_identity(&mut hasher, b'f', file.mode.bits(), &file.content.0)
+                hash_identity(&mut hasher, b'f', file.mode.bits(), &file.content.0);
             }
             Entry::Symlink { target } => hash_identity(&mut hasher, b'l', 0, target),
         }
