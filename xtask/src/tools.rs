@@ -1,0 +1,107 @@
+//! What the checks need on the machine, put in place only where missing.
+//!
+//! Debian packages need root and apt; elsewhere a message says what to install.
+//! Cargo's own tools are built without optimisation: it halves the time on a
+//! fresh machine, and none of them is ever what one waits for.
+
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::steps::{cargo_command, finish};
+
+/// A program of the operating system: (program, Debian package, who wants it).
+const PROGRAMS: [(&str, &str, &str); 7] = [
+    ("cc", "build-essential", "the build of aws-lc and zstd"),
+    (
+        "rsync",
+        "rsync",
+        "the rivals benchmark and the tests against it",
+    ),
+    ("strace", "strace", "the fault tests"),
+    ("b3sum", "b3sum", "the tests of content ids"),
+    ("mkfs.ext4", "e2fsprogs", "the tests of a full disk"),
+    ("losetup", "mount", "the tests of a full disk"),
+    ("ip", "iproute2", "the byte counts of the benchmark"),
+];
+
+/// A cargo subcommand: (program, crate, version, needed). What is not needed
+/// has a fallback.
+const SUBCOMMANDS: [(&str, &str, bool); 3] = [
+    ("cargo-nextest", "0.9.151", false),
+    ("cargo-deny", "0.20.2", true),
+    ("cargo-audit", "0.22.2", true),
+];
+
+/// Installs whatever is missing.
+pub(crate) fn install(root: &Path) -> Result<(), String> {
+    programs()?;
+    for (name, version, needed) in SUBCOMMANDS {
+        if on_path(name) {
+            continue;
+        }
+        match subcommand(root, name, version) {
+            Err(error) if needed => return Err(error),
+            Err(error) => eprintln!("{error}: going on without it"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program of that name is in `PATH` or where administrators' programs
+/// are.
+pub(crate) fn on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(system)
+        .any(|directory| directory.join(program).is_file())
+}
+
+fn programs() -> Result<(), String> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, ..)| !on_path(program))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (program, package, user) in &missing {
+        eprintln!("missing: {program} (Debian package {package}), for {user}");
+    }
+    let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
+    if !(is_root() && on_path("apt-get")) {
+        return Err(format!(
+            "install these packages first, as root: apt-get install {}",
+            packages.join(" ")
+        ));
+    }
+    let mut update = Command::new("apt-get");
+    update.args(["update", "-q"]);
+    finish(update)?;
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    finish(install)
+}
+
+/// Whether this process runs as root: the owner of its own /proc entry says so.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn subcommand(root: &Path, name: &str, version: &str) -> Result<(), String> {
+    let mut command = cargo_command(root);
+    command
+        .args(["install", "--locked", "--debug", "--version", version, name])
+        // One directory for all: they share half of their dependencies.
+        .env("CARGO_TARGET_DIR", root.join("target/tools"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0");
+    finish(command)
+}
