@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The apim-sync node as a library: configuration, driver, watcher, QUIC
+//! transport, peers and the control socket. It never prints; whoever starts a
+//! node decides what becomes of its events, failures and log.
+
+pub mod events;
+pub mod failure;

@@ -1,0 +1,325 @@
+//! What a request reports while it runs, and what it found.
+//!
+//! The same values cross the control socket, become lines of `--json` and are
+//! drawn for people. As JSON each is one object with a `message_type`; the
+//! names of the fields are a contract with scripts. Nothing here prints.
+
+use serde::{Deserialize, Serialize};
+use sync_core::RelPath;
+
+mod status;
+
+pub use status::{
+    AppliedState, Drift, DriftKind, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
+    PeerStatus, Role, Status, TreeState, TreeStatus,
+};
+
+/// Version of the JSON lines.
+pub const SCHEMA: u32 = 1;
+
+/// One report of a running request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+pub enum Event {
+    /// A path that a push or a bootstrap changed, or would change.
+    Change(ChangeReport),
+    /// A path on which a verify found the two sides different.
+    Difference(DifferenceReport),
+    /// A path on which a verify found the two sides equal; only on request.
+    Same(SameReport),
+    /// The end of one tree with one peer.
+    Summary(Summary),
+    /// How far a long piece of work has come.
+    Progress(Progress),
+    /// Something a person should read; the request goes on.
+    Notice(Notice),
+    /// The state of the node.
+    Status(Box<Status>),
+}
+
+impl Event {
+    /// A notice.
+    #[must_use]
+    pub fn notice(text: impl Into<String>) -> Self {
+        Self::Notice(Notice { text: text.into() })
+    }
+}
+
+/// An [`Event`] as a line of `--json`: the schema's version beside its fields.
+#[derive(Debug, Serialize)]
+pub struct JsonLine<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl<'a> JsonLine<'a> {
+    /// Wraps `event`.
+    #[must_use]
+    pub fn new(event: &'a Event) -> Self {
+        Self {
+            schema: SCHEMA,
+            event,
+        }
+    }
+}
+
+/// A path as text: bytes that are not printable UTF-8, and `%`, as `%XX`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PathText {
+    /// The text.
+    pub path: String,
+    /// Whether the text differs from the bytes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escaped: bool,
+}
+
+impl From<&RelPath> for PathText {
+    fn from(path: &RelPath) -> Self {
+        Self {
+            path: path.escaped(),
+            escaped: path.needs_escape(),
+        }
+    }
+}
+
+/// What happens to a path on the passive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeAction {
+    /// It did not exist.
+    Create,
+    /// Its content changes.
+    Update,
+    /// It goes.
+    Delete,
+    /// Only its mode changes.
+    Metadata,
+    /// It takes the content of a path that goes.
+    Rename,
+}
+
+/// One path of a generation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// The tree.
+    pub tree: String,
+    /// The peer that receives it.
+    pub peer: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// What happens to it.
+    pub action: ChangeAction,
+    /// Where a renamed file was before, escaped as the path is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// rsync's eleven columns.
+    pub itemized: String,
+    /// Length of the new content.
+    pub bytes: u64,
+    /// Content bytes that went over the wire for it, before compression of the
+    /// whole stream; 0 where the passive had the content.
+    pub sent_bytes: u64,
+}
+
+/// How the passive's side of a path differs from the active's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// Not on the passive.
+    Missing,
+    /// Only on the passive.
+    Extra,
+    /// Another kind or content.
+    Content,
+    /// Another mode, or a modification time that the deployer would take for a
+    /// change.
+    Metadata,
+    /// One side could not read it.
+    Unreadable,
+}
+
+/// One path on which a verify found a difference.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DifferenceReport {
+    /// The tree.
+    pub tree: String,
+    /// The peer compared with.
+    pub peer: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// The class of the difference.
+    pub kind: DifferenceKind,
+    /// What exactly differs, for people.
+    pub detail: String,
+}
+
+/// One path on which a verify found no difference.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SameReport {
+    /// The tree.
+    pub tree: String,
+    /// The peer compared with.
+    pub peer: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+}
+
+/// The end of one tree with one peer. The fields tell which kind it is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Summary {
+    /// Of a verify.
+    Verify(VerifySummary),
+    /// Of a push or a bootstrap.
+    Transfer(TransferSummary),
+}
+
+/// What a push or a bootstrap did.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TransferSummary {
+    /// The tree.
+    pub tree: String,
+    /// The other node.
+    pub peer: String,
+    /// Paths changed.
+    pub files: u64,
+    /// Bytes in the new contents.
+    pub bytes: u64,
+    /// Bytes this node sent for it.
+    pub sent_bytes: u64,
+    /// Bytes this node received for it.
+    pub received_bytes: u64,
+    /// The generation both stand at now (a dry run: the one it starts from).
+    pub generation: u64,
+    /// The root both stand at now, in hexadecimal.
+    pub root: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether nothing was changed because only a plan was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// What a verify found.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VerifySummary {
+    /// The tree.
+    pub tree: String,
+    /// The other node.
+    pub peer: String,
+    /// Files compared.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Paths that differ.
+    pub differences: u64,
+    /// This node's root, in hexadecimal.
+    pub root_local: String,
+    /// The peer's root, in hexadecimal.
+    pub root_peer: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether both sides are the same.
+    pub in_sync: bool,
+}
+
+/// What a progress counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Files.
+    Files,
+    /// Bytes.
+    Bytes,
+}
+
+/// How far a long piece of work has come. Reports of one task follow each
+/// other; a task ends when `done` reaches `total` or another begins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done, to what: `reading synapse-configs`.
+    pub task: String,
+    /// Units done.
+    pub done: u64,
+    /// Units in all; `None` while unknown.
+    pub total: Option<u64>,
+    /// What is counted.
+    pub unit: Unit,
+    /// Bytes moved or read so far.
+    pub bytes: u64,
+}
+
+/// Something a person should read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Notice {
+    /// One line or more.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(event: &Event) -> serde_json::Value {
+        serde_json::to_value(JsonLine::new(event)).unwrap()
+    }
+
+    #[test]
+    fn every_line_carries_its_type_and_the_schema() {
+        let line = json(&Event::notice("watching again"));
+        assert_eq!(line["message_type"], "notice");
+        assert_eq!(line["schema"], 1);
+        assert_eq!(line["text"], "watching again");
+    }
+
+    #[test]
+    fn a_path_says_whether_it_was_escaped() {
+        let report = |bytes: &[u8]| {
+            json(&Event::Same(SameReport {
+                tree: "t".into(),
+                peer: "p".into(),
+                path: PathText::from(&RelPath::new(bytes).unwrap()),
+            }))
+        };
+        assert_eq!(report(b"a.xml")["path"], "a.xml");
+        assert!(report(b"a.xml").get("escaped").is_none());
+        assert_eq!(report(b"a\xff")["path"], "a%FF");
+        assert_eq!(report(b"a\xff")["escaped"], true);
+    }
+
+    #[test]
+    fn both_summaries_come_back_as_what_they_were() {
+        let verify = Summary::Verify(VerifySummary {
+            tree: "t".into(),
+            peer: "p".into(),
+            files: 1,
+            bytes: 2,
+            differences: 0,
+            root_local: "aa".into(),
+            root_peer: "aa".into(),
+            seconds: 0.5,
+            in_sync: true,
+        });
+        let transfer = Summary::Transfer(TransferSummary {
+            tree: "t".into(),
+            peer: "p".into(),
+            files: 1,
+            bytes: 2,
+            sent_bytes: 3,
+            received_bytes: 4,
+            generation: 5,
+            root: "aa".into(),
+            seconds: 0.5,
+            dry_run: false,
+        });
+        for summary in [verify, transfer] {
+            let event = Event::Summary(summary);
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The object of `status`: what a node knows about itself and its peers.
+
+use serde::{Deserialize, Serialize};
+
+use super::PathText;
+
+/// Which way changes flow through a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Its trees are the source.
+    Active,
+    /// Its trees follow the active's.
+    Passive,
+}
+
+impl Role {
+    /// The name, as in the state and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+        }
+    }
+}
+
+/// The state of a node at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// The node's id: its public key.
+    pub id: String,
+    /// Its role.
+    pub role: Role,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether its daemon runs; if not, this is what the disk knows.
+    pub running: bool,
+    /// Seconds until sending goes on by itself, if paused for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_seconds: Option<u64>,
+    /// Whether sending is paused.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its trees.
+    pub trees: Vec<TreeStatus>,
+    /// Its peers.
+    pub peers: Vec<PeerStatus>,
+    /// The deletion guard.
+    pub guard: GuardStatus,
+    /// Paths on this passive that are not what was agreed.
+    pub drift: Vec<Drift>,
+    /// Paths on this active that are not sent for now.
+    pub held: Vec<HeldPath>,
+}
+
+/// Whether a tree can be synchronised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeState {
+    /// Known and watched.
+    Ready,
+    /// Being looked at.
+    Scanning,
+    /// Missing, unmounted or unreadable: nothing is taken from it.
+    Unavailable,
+    /// Never synchronised.
+    Empty,
+    /// Not looked at, because the daemon does not run.
+    Unwatched,
+}
+
+/// One tree of this node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TreeStatus {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub path: String,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Its root, in hexadecimal.
+    pub root: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether it can be synchronised.
+    pub state: TreeState,
+    /// Why, when it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// The connection to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Up.
+    Connected,
+    /// Being made.
+    Connecting,
+    /// The last attempt failed.
+    Unreachable,
+    /// One side will not talk to the other.
+    Refused,
+}
+
+/// One peer of this node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Where it is dialled, if it is.
+    pub address: Option<String>,
+    /// Its role, once it said so.
+    pub role: Option<Role>,
+    /// The connection.
+    pub state: PeerState,
+    /// Why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What it applied last.
+    pub applied: Vec<AppliedState>,
+    /// Age of the oldest change it has not applied; 0 when it has all.
+    pub lag_seconds: f64,
+    /// Paths it has not applied.
+    pub pending_files: u64,
+    /// The last verify with it.
+    pub last_verify: Option<LastVerify>,
+}
+
+/// Where a peer stands with one tree.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AppliedState {
+    /// The tree.
+    pub tree: String,
+    /// The generation.
+    pub generation: u64,
+    /// The root, in hexadecimal.
+    pub root: String,
+}
+
+/// The outcome of a verify.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LastVerify {
+    /// When it ended, in seconds since 1970 (UTC).
+    pub unix_seconds: u64,
+    /// How many paths differed.
+    pub differences: u64,
+}
+
+/// What the deletion guard holds back.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct GuardStatus {
+    /// Whether any plan is held back.
+    pub halted: bool,
+    /// The plans, each waiting for `release`.
+    pub plans: Vec<HaltedPlan>,
+}
+
+/// A plan that the deletion guard halted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HaltedPlan {
+    /// What `release` takes, in hexadecimal.
+    pub plan: String,
+    /// The tree.
+    pub tree: String,
+    /// The peer it was meant for.
+    pub peer: String,
+    /// Files it would delete.
+    pub deletions: u64,
+    /// Files in the tree before.
+    pub files: u64,
+}
+
+/// How a path of this passive is not what was agreed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftKind {
+    /// The hot deployer refused it: the file has become a `.back`.
+    Rejected,
+    /// Its content or mode was changed here.
+    Edited,
+    /// It was deleted here.
+    Deleted,
+    /// It was made here.
+    Created,
+}
+
+/// A path of this passive that is not what was agreed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Drift {
+    /// The tree.
+    pub tree: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// How it differs.
+    pub kind: DriftKind,
+}
+
+/// A path of this active that is not sent for now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldPath {
+    /// The tree.
+    pub tree: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Why: not well-formed, being deleted, unreadable.
+    pub reason: String,
+}
