@@ -2,5 +2,6 @@
 //! transport, peers and the control socket. It never prints; whoever starts a
 //! node decides what becomes of its events, failures and log.
 
+pub mod config;
 pub mod events;
 pub mod failure;

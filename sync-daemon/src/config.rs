@@ -1,0 +1,172 @@
+//! The configuration of a node: what the TOML file may say, checked at the door.
+//!
+//! [`Config::load`] reads the file, lets `APIM_SYNC_*` variables override it,
+//! and refuses what cannot work: unknown keys, bad addresses, trees inside each
+//! other. Errors name the file, the line and the key. The role and the epoch of
+//! a node are state, not configuration; flags belong to the command line.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use sync_core::{Preset, TreeName};
+
+mod address;
+mod check;
+mod error;
+mod file;
+mod max_delete;
+mod source;
+
+pub use address::{Address, AddressError};
+pub use error::{ConfigError, Origin};
+pub use max_delete::{MaxDelete, MaxDeleteError};
+pub use source::VARIABLES;
+
+use source::Source;
+
+/// The UDP port a node listens on unless told otherwise.
+pub const PORT_DEFAULT: u16 = 7420;
+/// Where a node keeps its state unless told otherwise.
+pub const STATE_DIR_DEFAULT: &str = "/var/lib/apim-sync";
+/// Bytes in a configuration file: hundreds of trees fit, a mistaken path to
+/// something huge is refused before it is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A node's configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The node itself.
+    pub node: NodeConfig,
+    /// Its trees, at least one, with distinct names, none inside another.
+    pub trees: Vec<TreeConfig>,
+    /// Peers pinned by hand in the file.
+    pub peers: Vec<PeerConfig>,
+    /// How changes are watched.
+    pub watch: WatchConfig,
+    /// When deletions halt.
+    pub guard: GuardConfig,
+}
+
+/// `[node]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeConfig {
+    /// The node's name, for people.
+    pub name: String,
+    /// Where peers reach this node; a node that does not listen only dials.
+    pub listen: Option<Address>,
+    /// What to put in invitations instead of the listening address.
+    pub advertise: Option<Address>,
+    /// Absolute path of the state directory.
+    pub state_dir: PathBuf,
+}
+
+/// `[[tree]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TreeConfig {
+    /// The same name on both nodes.
+    pub name: TreeName,
+    /// Absolute path of the directory.
+    pub path: PathBuf,
+    /// The rules it obeys.
+    pub preset: Preset,
+    /// rsync patterns of paths that are left out.
+    pub exclude: Vec<String>,
+    /// rsync patterns of paths that stay in although `exclude` matches.
+    pub include: Vec<String>,
+    /// Absolute path of the work directory, where it is not in the state
+    /// directory because that is on another file system.
+    pub work_dir: Option<PathBuf>,
+}
+
+/// `[[peer]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerConfig {
+    /// The peer's name, for people.
+    pub name: String,
+    /// Where to dial it; without one, it dials.
+    pub address: Option<Address>,
+    /// Its node id, as `init` printed it.
+    pub id: String,
+}
+
+/// `[watch]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatchConfig {
+    /// How long a path must be quiet before it is read.
+    pub settle_ms: u64,
+    /// How long a deletion is held before it is believed.
+    pub delete_hold_ms: u64,
+    /// How often the whole tree is looked at, events or not.
+    pub rescan_s: u64,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            settle_ms: 50,
+            delete_hold_ms: 10_000,
+            rescan_s: 300,
+        }
+    }
+}
+
+/// `[guard]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuardConfig {
+    /// More deletions than this in one generation halt it.
+    pub max_delete: MaxDelete,
+    /// Up to this many deletions never halt.
+    pub min_files: u64,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self {
+            max_delete: MaxDelete::Percent(20),
+            min_files: 5,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path` and the `APIM_SYNC_*` variables.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that cannot work.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path).map_err(|source| ConfigError::Read {
+            file: path.to_owned(),
+            source,
+        })?;
+        check::config(&Source::with_process_environment(&text, path))
+    }
+
+    /// Checks `text` as the content of the file at `path`; no variable
+    /// overrides it.
+    ///
+    /// # Errors
+    /// When it says something that cannot work.
+    pub fn from_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        check::config(&Source::without_environment(text, path))
+    }
+
+    /// The tree of this name.
+    #[must_use]
+    pub fn tree(&self, name: &str) -> Option<&TreeConfig> {
+        self.trees.iter().find(|tree| tree.name.as_str() == name)
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let length = fs::metadata(path)?.len();
+    if length > FILE_BYTES_MAX {
+        let why = format!("it has {length} bytes, more than {FILE_BYTES_MAX}");
+        return Err(io::Error::other(why));
+    }
+    fs::read_to_string(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! What values may be, one by one and together.
+
+use std::{
+    ops::RangeInclusive,
+    path::{Component, Path, PathBuf},
+};
+
+use sync_core::{
+    Preset, TreeName,
+    limits::{PEERS_MAX, TREES_MAX},
+};
+
+use super::{
+    Address, Config, ConfigError, GuardConfig, NodeConfig, PeerConfig, STATE_DIR_DEFAULT,
+    TreeConfig, WatchConfig,
+    file::{FileGuard, FileNode, FilePeer, FileTree, FileWatch},
+    source::{Given, Source},
+};
+
+/// Longest `settle_ms`: beyond a minute edits no longer flow.
+const SETTLE_MS_MAX: u64 = 60_000;
+/// Longest `delete_hold_ms`: serving for hours what is gone is a mistake.
+const DELETE_HOLD_MS_MAX: u64 = 3_600_000;
+/// Longest `rescan_s`: the rescan is what bounds staleness.
+const RESCAN_S_MAX: u64 = 86_400;
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+pub(super) fn config(source: &Source<'_>) -> Result<Config> {
+    let file = source.parse()?;
+    let node = node(source, file.node)?;
+    Ok(Config {
+        trees: trees(source, &node.state_dir, file.trees)?,
+        peers: peers(source, &node.name, file.peers)?,
+        watch: watch(source, file.watch)?,
+        guard: guard(source, file.guard)?,
+        node,
+    })
+}
+
+fn node(source: &Source<'_>, file: FileNode) -> Result<NodeConfig> {
+    let state_dir = source.text_or_none("node.state_dir", file.state_dir)?;
+    let listen = source.text_or_none("node.listen", file.listen)?;
+    let advertise = source.text_or_none("node.advertise", file.advertise)?;
+    Ok(NodeConfig {
+        name: node_name(&source.text("node.name", file.name)?)?,
+        listen: optional(listen, address)?,
+        advertise: optional(advertise, dialled)?,
+        state_dir: optional(state_dir, absolute)?.unwrap_or_else(|| STATE_DIR_DEFAULT.into()),
+    })
+}
+
+fn trees(source: &Source<'_>, state_dir: &Path, files: Vec<FileTree>) -> Result<Vec<TreeConfig>> {
+    if files.is_empty() {
+        return Err(source.refused("tree", "there is no [[tree]]: nothing to synchronise"));
+    }
+    if files.len() > TREES_MAX {
+        return Err(source.refused("tree", format!("more than {TREES_MAX} trees")));
+    }
+    let mut trees: Vec<TreeConfig> = Vec::with_capacity(files.len());
+    for file in files {
+        let tree = tree(source, state_dir, &trees, file)?;
+        trees.push(tree);
+    }
+    for tree in &trees {
+        check_work_dir(source, tree, &trees)?;
+    }
+    Ok(trees)
+}
+
+fn tree(
+    source: &Source<'_>,
+    state_dir: &Path,
+    before: &[TreeConfig],
+    file: FileTree,
+) -> Result<TreeConfig> {
+    let name = source.in_file("tree.name", file.name);
+    let path = source.in_file("tree.path", file.path);
+    let tree = TreeConfig {
+        name: TreeName::new(&name.value).map_err(|error| name.refused(error))?,
+        path: absolute(&path)?,
+        preset: match file.preset {
+            Some(value) => preset(&source.in_file("tree.preset", value))?,
+            None => Preset::default(),
+        },
+        exclude: patterns(source, "tree.exclude", file.exclude)?,
+        include: patterns(source, "tree.include", file.include)?,
+        work_dir: match file.work_dir {
+            Some(value) => Some(absolute(&source.in_file("tree.work_dir", value))?),
+            None => None,
+        },
+    };
+    if before.iter().any(|other| other.name == tree.name) {
+        return Err(name.refused(format!("another tree is named `{}` already", tree.name)));
+    }
+    check_apart(&path, &tree, state_dir, before)?;
+    Ok(tree)
+}
+
+/// A tree shares no directory with another tree or with the state.
+fn check_apart(
+    path: &Given<String>,
+    tree: &TreeConfig,
+    state_dir: &Path,
+    before: &[TreeConfig],
+) -> Result<()> {
+    for other in before {
+        if other.path == tree.path {
+            return Err(path.refused(format!("tree `{}` has the same path", other.name)));
+        }
+        if overlap(&other.path, &tree.path) {
+            let other = format!("tree `{}` ({})", other.name, other.path.display());
+            return Err(path.refused(format!("one of this and {other} lies inside the other")));
+        }
+    }
+    if overlap(state_dir, &tree.path) {
+        let state_dir = state_dir.display();
+        return Err(path.refused(format!(
+            "one of this and the state directory ({state_dir}) lies inside the other"
+        )));
+    }
+    Ok(())
+}
+
+/// A work directory lies in no tree, where the deployer might look, and
+/// belongs to one tree only.
+fn check_work_dir(source: &Source<'_>, tree: &TreeConfig, trees: &[TreeConfig]) -> Result<()> {
+    let Some(work_dir) = &tree.work_dir else {
+        return Ok(());
+    };
+    for other in trees {
+        if overlap(work_dir, &other.path) {
+            let reason = format!("`{}` overlaps tree `{}`", work_dir.display(), other.name);
+            return Err(source.refused("tree.work_dir", reason));
+        }
+        let shared = other.work_dir.as_ref() == Some(work_dir);
+        if shared && other.name != tree.name {
+            let reason = format!(
+                "trees `{}` and `{}` share `{}`",
+                tree.name,
+                other.name,
+                work_dir.display()
+            );
+            return Err(source.refused("tree.work_dir", reason));
+        }
+    }
+    Ok(())
+}
+
+fn peers(source: &Source<'_>, node: &str, files: Vec<FilePeer>) -> Result<Vec<PeerConfig>> {
+    if files.len() > PEERS_MAX {
+        return Err(source.refused("peer", format!("more than {PEERS_MAX} peers")));
+    }
+    let mut peers: Vec<PeerConfig> = Vec::with_capacity(files.len());
+    for file in files {
+        let peer = peer(source, node, &peers, file)?;
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+fn peer(
+    source: &Source<'_>,
+    node: &str,
+    before: &[PeerConfig],
+    file: FilePeer,
+) -> Result<PeerConfig> {
+    let name = source.in_file("peer.name", file.name);
+    let id = source.in_file("peer.id", file.id);
+    let address = file
+        .address
+        .map(|value| source.in_file("peer.address", value));
+    let peer = PeerConfig {
+        name: node_name(&name)?,
+        address: optional(address, dialled)?,
+        id: id.value.clone(),
+    };
+    if peer.name == node {
+        return Err(name.refused(format!("`{node}` is this node itself")));
+    }
+    if before.iter().any(|other| other.name == peer.name) {
+        return Err(name.refused(format!("another peer is named `{}` already", peer.name)));
+    }
+    if let Some(other) = before.iter().find(|other| other.id == peer.id) {
+        return Err(id.refused(format!("peer `{}` has the same id", other.name)));
+    }
+    Ok(peer)
+}
+
+fn watch(source: &Source<'_>, file: FileWatch) -> Result<WatchConfig> {
+    let default = WatchConfig::default();
+    let settle_ms = source.number("watch.settle_ms", file.settle_ms)?;
+    let delete_hold_ms = source.number("watch.delete_hold_ms", file.delete_hold_ms)?;
+    let rescan_s = source.number("watch.rescan_s", file.rescan_s)?;
+    Ok(WatchConfig {
+        settle_ms: within(settle_ms, default.settle_ms, 0..=SETTLE_MS_MAX)?,
+        delete_hold_ms: within(
+            delete_hold_ms,
+            default.delete_hold_ms,
+            0..=DELETE_HOLD_MS_MAX,
+        )?,
+        rescan_s: within(rescan_s, default.rescan_s, 1..=RESCAN_S_MAX)?,
+    })
+}
+
+fn guard(source: &Source<'_>, file: FileGuard) -> Result<GuardConfig> {
+    let default = GuardConfig::default();
+    let max_delete = match source.text_or_none("guard.max_delete", file.max_delete)? {
+        Some(given) => given.value.parse().map_err(|error| given.refused(error))?,
+        None => default.max_delete,
+    };
+    let min_files = source.number("guard.min_files", file.min_files)?;
+    Ok(GuardConfig {
+        max_delete,
+        min_files: within(min_files, default.min_files, 0..=u64::MAX)?,
+    })
+}
+
+fn optional<T>(
+    given: Option<Given<String>>,
+    check: fn(&Given<String>) -> Result<T>,
+) -> Result<Option<T>> {
+    given.as_ref().map(check).transpose()
+}
+
+fn within(given: Option<Given<u64>>, default: u64, range: RangeInclusive<u64>) -> Result<u64> {
+    let Some(given) = given else {
+        return Ok(default);
+    };
+    if range.contains(&given.value) {
+        return Ok(given.value);
+    }
+    let (low, high) = range.into_inner();
+    Err(given.refused(format!("{} is not within {low} to {high}", given.value)))
+}
+
+fn address(given: &Given<String>) -> Result<Address> {
+    given.value.parse().map_err(|error| {
+        let value = sync_core::path::escape(given.value.as_bytes());
+        given.refused(format!("`{value}` is not an address: {error}"))
+    })
+}
+
+fn dialled(given: &Given<String>) -> Result<Address> {
+    let address = address(given)?;
+    if address.port() == 0 {
+        return Err(given.refused("port 0 cannot be dialled"));
+    }
+    Ok(address)
+}
+
+/// Node names obey the rule of tree names.
+fn node_name(given: &Given<String>) -> Result<String> {
+    match TreeName::new(&given.value) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(given.refused(format!(
+            "`{}` is not a node name: 1 to 64 letters, digits, `.`, `_` or `-`, \
+             not starting with `.` or `-`",
+            sync_core::path::escape(given.value.as_bytes())
+        ))),
+    }
+}
+
+fn preset(given: &Given<String>) -> Result<Preset> {
+    let presets = [Preset::Synapse, Preset::Plain];
+    let found = presets.into_iter().find(|it| it.name() == given.value);
+    found.ok_or_else(|| {
+        let value = sync_core::path::escape(given.value.as_bytes());
+        given.refused(format!("`{value}` is neither `synapse` nor `plain`"))
+    })
+}
+
+fn patterns(
+    source: &Source<'_>,
+    key: &'static str,
+    values: Vec<toml::Spanned<String>>,
+) -> Result<Vec<String>> {
+    let check = |value| {
+        let given = source.in_file(key, value);
+        if given.value.is_empty() {
+            return Err(given.refused("an empty pattern matches nothing"));
+        }
+        Ok(given.value)
+    };
+    values.into_iter().map(check).collect()
+}
+
+/// An absolute path without `.` and `..`, so that two spellings of one
+/// directory compare equal.
+fn absolute(given: &Given<String>) -> Result<PathBuf> {
+    let path = Path::new(&given.value);
+    let value = sync_core::path::escape(given.value.as_bytes());
+    if !path.is_absolute() {
+        return Err(given.refused(format!("`{value}` is not an absolute path")));
+    }
+    if path.components().any(|it| it == Component::ParentDir) {
+        return Err(given.refused(format!("`{value}` holds `..`")));
+    }
+    Ok(path.components().collect())
+}
+
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}

@@ -1,0 +1,64 @@
+//! The TOML file as it is written: which keys there are and where they stand.
+//! What the values mean is checked elsewhere.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileConfig {
+    pub(super) node: FileNode,
+    #[serde(default, rename = "tree")]
+    pub(super) trees: Vec<FileTree>,
+    #[serde(default, rename = "peer")]
+    pub(super) peers: Vec<FilePeer>,
+    #[serde(default)]
+    pub(super) watch: FileWatch,
+    #[serde(default)]
+    pub(super) guard: FileGuard,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileNode {
+    pub(super) name: Spanned<String>,
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) advertise: Option<Spanned<String>>,
+    pub(super) state_dir: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTree {
+    pub(super) name: Spanned<String>,
+    pub(super) path: Spanned<String>,
+    pub(super) preset: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) exclude: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) work_dir: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FilePeer {
+    pub(super) name: Spanned<String>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) id: Spanned<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileWatch {
+    pub(super) settle_ms: Option<Spanned<u64>>,
+    pub(super) delete_hold_ms: Option<Spanned<u64>>,
+    pub(super) rescan_s: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileGuard {
+    pub(super) max_delete: Option<Spanned<String>>,
+    pub(super) min_files: Option<Spanned<u64>>,
+}

@@ -1,0 +1,182 @@
+//! Configurations that are taken and refused, and what is said about them.
+
+use std::{ffi::OsString, path::Path};
+
+use super::{check, source::Source, *};
+
+const GOOD: &str = r#"[node]
+name = "apim-1"
+listen = "0.0.0.0:7420"
+state_dir = "/var/lib/apim-sync"
+
+[[tree]]
+name = "synapse-configs"
+path = "/opt/wso2/synapse-configs/"
+exclude = ["*.back"]
+
+[[peer]]
+name = "apim-2"
+address = "192.168.10.2:7420"
+id = "aa"
+
+[watch]
+settle_ms = 40
+
+[guard]
+max_delete = "50"
+"#;
+
+fn refusal(text: &str) -> String {
+    let error = Config::from_text(text, Path::new("c.toml")).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn a_full_file_is_taken_with_defaults_for_the_rest() {
+    let config = Config::from_text(GOOD, Path::new("c.toml")).unwrap();
+    assert_eq!(config.node.listen.unwrap().port(), 7420);
+    assert_eq!(config.trees[0].path, Path::new("/opt/wso2/synapse-configs"));
+    assert_eq!(config.trees[0].preset, Preset::Synapse);
+    assert_eq!(config.peers[0].id, "aa");
+    assert_eq!(config.watch.settle_ms, 40);
+    assert_eq!(config.watch.delete_hold_ms, 10_000);
+    assert_eq!(config.guard.max_delete, MaxDelete::Files(50));
+    assert_eq!(config.guard.min_files, 5);
+}
+
+#[test]
+fn refusals_name_line_key_and_reason() {
+    let cases = [
+        (
+            "settle_ms = 40",
+            "setle_ms = 40",
+            "c.toml:17: unknown key `setle_ms` in [watch]; did you mean `settle_ms`?",
+        ),
+        (
+            "[watch]",
+            "[wacth]",
+            "c.toml:16: unknown key `wacth` at the top level; did you mean `watch`?",
+        ),
+        (
+            "exclude",
+            "colour",
+            "c.toml:9: unknown key `colour` in [[tree]]",
+        ),
+        (
+            "0.0.0.0:7420",
+            "0.0.0.0",
+            "c.toml:3: node.listen: `0.0.0.0` is not an address: \
+             no port: write HOST:PORT, for example `192.168.10.2:7420`",
+        ),
+        (
+            "192.168.10.2:7420",
+            "192.168.10.2:0",
+            "c.toml:13: peer.address: port 0 cannot be dialled",
+        ),
+        (
+            "name = \"apim-2\"",
+            "name = \"apim-1\"",
+            "c.toml:12: peer.name: `apim-1` is this node itself",
+        ),
+        (
+            "\"/opt/wso2/synapse-configs/\"",
+            "\"synapse-configs\"",
+            "c.toml:8: tree.path: `synapse-configs` is not an absolute path",
+        ),
+        (
+            "\"/opt/wso2/synapse-configs/\"",
+            "\"/opt/../etc\"",
+            "c.toml:8: tree.path: `/opt/../etc` holds `..`",
+        ),
+        (
+            "\"/opt/wso2/synapse-configs/\"",
+            "\"/var/lib\"",
+            "c.toml:8: tree.path: one of this and the state directory \
+             (/var/lib/apim-sync) lies inside the other",
+        ),
+        (
+            "settle_ms = 40",
+            "settle_ms = 99999999",
+            "c.toml:17: watch.settle_ms: 99999999 is not within 0 to 60000",
+        ),
+        (
+            "\"50\"",
+            "\"half\"",
+            "c.toml:20: guard.max_delete: `half` is neither a number of files \
+             (`50`) nor a share of them (`20%`)",
+        ),
+        (
+            "name = \"synapse-configs\"",
+            "name = \"a/b\"",
+            "c.toml:7: tree.name: `a/b` is not a tree name: 1 to 64 letters, \
+             digits, `.`, `_` or `-`, not starting with `.` or `-`",
+        ),
+    ];
+    for (good, bad, message) in cases {
+        assert!(GOOD.contains(good), "{good}");
+        assert_eq!(refusal(&GOOD.replacen(good, bad, 1)), message);
+    }
+}
+
+#[test]
+fn trees_may_not_share_a_name_or_a_directory() {
+    let with = |name: &str, path: &str| {
+        refusal(&format!(
+            "{GOOD}\n[[tree]]\nname = \"{name}\"\npath = \"{path}\"\n"
+        ))
+    };
+    assert_eq!(
+        with("synapse-configs", "/elsewhere"),
+        "c.toml:23: tree.name: another tree is named `synapse-configs` already"
+    );
+    assert_eq!(
+        with("two", "/opt/wso2/synapse-configs"),
+        "c.toml:24: tree.path: tree `synapse-configs` has the same path"
+    );
+    assert_eq!(
+        with("two", "/opt/wso2/synapse-configs/default"),
+        "c.toml:24: tree.path: one of this and tree `synapse-configs` \
+         (/opt/wso2/synapse-configs) lies inside the other"
+    );
+}
+
+#[test]
+fn a_work_directory_lies_outside_every_tree() {
+    let text = GOOD.replacen(
+        "exclude",
+        "work_dir = \"/opt/wso2/synapse-configs/.work\"\nexclude",
+        1,
+    );
+    assert_eq!(
+        refusal(&text),
+        "c.toml: tree.work_dir: `/opt/wso2/synapse-configs/.work` overlaps tree `synapse-configs`"
+    );
+}
+
+#[test]
+fn a_file_without_trees_is_refused() {
+    assert_eq!(
+        refusal("[node]\nname = \"a\"\n"),
+        "c.toml: tree: there is no [[tree]]: nothing to synchronise"
+    );
+}
+
+#[test]
+fn variables_override_the_file_and_are_checked_the_same() {
+    let environment = |name: &str| match name {
+        "APIM_SYNC_LISTEN" => Some(OsString::from("127.0.0.1:0")),
+        "APIM_SYNC_SETTLE_MS" => Some("7".into()),
+        _ => None,
+    };
+    let source = Source::new(GOOD, Path::new("c.toml"), environment);
+    let config = check::config(&source).unwrap();
+    assert_eq!(config.node.listen.unwrap().to_string(), "127.0.0.1:0");
+    assert_eq!(config.watch.settle_ms, 7);
+
+    let wrong = |name: &str| (name == "APIM_SYNC_RESCAN_S").then(|| "soon".into());
+    let source = Source::new(GOOD, Path::new("c.toml"), wrong);
+    assert_eq!(
+        check::config(&source).unwrap_err().to_string(),
+        "$APIM_SYNC_RESCAN_S: watch.rescan_s: `soon` is not a whole number"
+    );
+}
