@@ -3,5 +3,6 @@
 //! node decides what becomes of its events, failures and log.
 
 pub mod config;
+pub mod control;
 pub mod events;
 pub mod failure;
