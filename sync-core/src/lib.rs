@@ -10,6 +10,7 @@ pub mod codec;
 pub mod content;
 pub mod entry;
 pub mod generation;
+pub mod journal;
 pub mod limits;
 pub mod manifest;
 pub mod path;

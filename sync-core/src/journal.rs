@@ -1,0 +1,469 @@
+//! The journal's bytes: how a generation is made durable with one record.
+//!
+//! A journal is two header blocks and a run of records; docs/journal.md draws
+//! it byte by byte. Each record is sealed with a hash over the seal before it,
+//! so only an unbroken run that starts at the newest header is ever believed:
+//! whatever older segments, abandoned writes or torn blocks left behind does
+//! not fit the chain. This module turns records into bytes and back; files,
+//! syncs and recovery belong to sync-fs.
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+
+use crate::{
+    codec,
+    content::ContentId,
+    generation::{Action, Change, GenerationHeader, Position, TreeName},
+    limits::{FRAME_BYTES_MAX, SMALL_CONTENT_BYTES_MAX},
+};
+
+/// The unit that is never written again once it holds acknowledged bytes: the
+/// record after a commit starts at the next block.
+pub const BLOCK_BYTES: u64 = 4096;
+/// Where the records start: after the two header blocks.
+pub const RECORDS_AT: u64 = 2 * BLOCK_BYTES;
+/// Bytes before a record's payload.
+pub const RECORD_HEAD_BYTES: usize = 32;
+/// Bytes after a record's payload.
+pub const SEAL_BYTES: usize = 32;
+/// Largest record as a whole.
+pub const RECORD_BYTES_MAX: usize = RECORD_HEAD_BYTES + FRAME_BYTES_MAX + SEAL_BYTES;
+/// A record of changes is closed when it passes this size: one more change
+/// (two longest paths) still fits a frame.
+pub const CHANGES_BYTES_AIM: usize = 512 << 10;
+
+const HEADER_MAGIC: [u8; 8] = *b"asjrnl1\n";
+const RECORD_MAGIC: [u8; 4] = *b"asr1";
+const HEADER_CONTEXT: &str = "apim-sync 1 journal header";
+const RECORD_CONTEXT: &str = "apim-sync 1 journal record";
+const ID_BYTES: usize = 32;
+
+/// The number of a segment: raised each time the journal is recycled, so that
+/// records of its earlier lives are not taken for new ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Encode, Decode)]
+pub struct Segment(pub u64);
+
+/// What a header block says.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SegmentHeader {
+    /// Which life of the file the records belong to.
+    pub segment: Segment,
+    /// The tree the journal serves.
+    pub tree: TreeName,
+    /// Where the tree stood when the segment began.
+    pub base: Position,
+}
+
+impl SegmentHeader {
+    /// The header of the next segment, which starts at `base`.
+    #[must_use]
+    pub fn next(&self, base: Position) -> Self {
+        Self {
+            segment: Segment(self.segment.0 + 1),
+            tree: self.tree.clone(),
+            base,
+        }
+    }
+
+    /// Which of the two header blocks holds it: the other one keeps its
+    /// predecessor until this one is safely written.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.segment.0 % 2 * BLOCK_BYTES
+    }
+
+    /// The header's bytes, less than a disk sector.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let payload = codec::encode(self);
+        let mut out = Vec::with_capacity(12 + payload.len() + SEAL_BYTES);
+        out.extend_from_slice(&HEADER_MAGIC);
+        out.extend_from_slice(&length_of(&payload).to_le_bytes());
+        out.extend_from_slice(&payload);
+        let seal = self.seal();
+        out.extend_from_slice(&seal.0);
+        out
+    }
+
+    /// The header at the start of `block`, if a valid one stands there.
+    #[must_use]
+    pub fn decode(block: &[u8]) -> Option<Self> {
+        let rest = block.strip_prefix(&HEADER_MAGIC)?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (payload, rest) = rest.split_at_checked(length)?;
+        let header: Self = codec::decode(payload).ok()?;
+        (rest.first_chunk::<SEAL_BYTES>()? == &header.seal().0).then_some(header)
+    }
+
+    /// The newest valid header of the two header blocks.
+    #[must_use]
+    pub fn newest(blocks: &[u8]) -> Option<Self> {
+        let block = usize::try_from(BLOCK_BYTES).expect("a block fits memory");
+        blocks
+            .chunks(block)
+            .take(2)
+            .filter_map(Self::decode)
+            .max_by_key(|header| header.segment)
+    }
+
+    fn seal(&self) -> Seal {
+        let mut hasher = blake3::Hasher::new_derive_key(HEADER_CONTEXT);
+        hasher.update(&codec::encode(self));
+        Seal(*hasher.finalize().as_bytes())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seal([u8; SEAL_BYTES]);
+
+/// Where the content of a change waits to be applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Place {
+    /// No content belongs to the change, or none has to be written.
+    Nowhere,
+    /// In an earlier content record of the segment.
+    Journal,
+    /// In a staged file named after its id.
+    Staged,
+}
+
+/// One change with the modification time it is applied with.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Placed {
+    /// The change.
+    pub change: Change,
+    /// Where its content lies.
+    pub place: Place,
+}
+
+/// A committed generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// What it is.
+    pub header: GenerationHeader,
+    /// All it does.
+    pub changes: Vec<Placed>,
+}
+
+impl Commit {
+    /// Where the tree stands after it.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            epoch: self.header.epoch,
+            generation: self.header.generation,
+            root: self.header.root,
+        }
+    }
+}
+
+/// The record that ends a commit.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+struct CommitForm {
+    header: GenerationHeader,
+    changes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Content = 1,
+    Changes = 2,
+    Commit = 3,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Content),
+            2 => Some(Self::Changes),
+            3 => Some(Self::Commit),
+            _ => None,
+        }
+    }
+}
+
+/// Where the next record of a segment goes and what it must be chained to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    segment: Segment,
+    sequence: u64,
+    seal: Seal,
+    offset: u64,
+}
+
+impl Tail {
+    /// The start of a segment.
+    #[must_use]
+    pub fn start(header: &SegmentHeader) -> Self {
+        Self {
+            segment: header.segment,
+            sequence: 0,
+            seal: header.seal(),
+            offset: RECORDS_AT,
+        }
+    }
+
+    /// Where the next record goes, from the start of the file.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends a content to `out`, which holds what is to be written from where
+    /// the tail stood when `out` was empty. Says where the bytes will lie.
+    ///
+    /// # Panics
+    /// When the content is not a small one: the caller stages those.
+    pub fn content(&mut self, id: ContentId, bytes: &[u8], out: &mut Vec<u8>) -> Extent {
+        assert!(
+            bytes.len() as u64 <= SMALL_CONTENT_BYTES_MAX,
+            "a large content is staged, not journalled"
+        );
+        let offset = self.offset + (RECORD_HEAD_BYTES + ID_BYTES) as u64;
+        // The id stands for the bytes in the seal: they are hashed only once.
+        self.append(Kind::Content, &id.0, bytes, out);
+        Extent {
+            offset,
+            length: bytes.len() as u64,
+        }
+    }
+
+    /// Appends a commit to `out` and moves the tail to the next block.
+    pub fn commit(&mut self, header: &GenerationHeader, changes: &[Placed], out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        for placed in changes {
+            payload.extend(codec::encode(placed));
+            if payload.len() >= CHANGES_BYTES_AIM {
+                self.append(Kind::Changes, &payload, &[], out);
+                payload.clear();
+            }
+        }
+        if !payload.is_empty() {
+            self.append(Kind::Changes, &payload, &[], out);
+        }
+        let form = CommitForm {
+            header: header.clone(),
+            changes: changes.len() as u64,
+        };
+        self.append(Kind::Commit, &codec::encode(&form), &[], out);
+        let padded = self.offset.next_multiple_of(BLOCK_BYTES);
+        let padding = usize::try_from(padded - self.offset).expect("less than a block");
+        out.resize(out.len() + padding, 0);
+        self.offset = padded;
+    }
+
+    fn append(&mut self, kind: Kind, sealed: &[u8], unsealed: &[u8], out: &mut Vec<u8>) {
+        let length = sealed.len() + unsealed.len();
+        let head = self.head(kind, u32::try_from(length).expect("a payload fits a frame"));
+        let seal = self.seal_over(&head, sealed);
+        out.extend_from_slice(&head);
+        out.extend_from_slice(sealed);
+        out.extend_from_slice(unsealed);
+        out.extend_from_slice(&seal.0);
+        self.pass(length, seal);
+    }
+
+    fn head(&self, kind: Kind, length: u32) -> [u8; RECORD_HEAD_BYTES] {
+        let mut head = [0; RECORD_HEAD_BYTES];
+        head[0..4].copy_from_slice(&RECORD_MAGIC);
+        head[4] = kind as u8;
+        head[8..16].copy_from_slice(&self.segment.0.to_le_bytes());
+        head[16..24].copy_from_slice(&self.sequence.to_le_bytes());
+        head[24..28].copy_from_slice(&length.to_le_bytes());
+        head
+    }
+
+    fn seal_over(&self, head: &[u8], sealed: &[u8]) -> Seal {
+        let mut hasher = blake3::Hasher::new_derive_key(RECORD_CONTEXT);
+        hasher.update(&self.seal.0);
+        hasher.update(head);
+        hasher.update(sealed);
+        Seal(*hasher.finalize().as_bytes())
+    }
+
+    fn pass(&mut self, payload: usize, seal: Seal) {
+        self.sequence += 1;
+        self.seal = seal;
+        self.offset += (RECORD_HEAD_BYTES + payload + SEAL_BYTES) as u64;
+    }
+
+    /// Where the record at the tail ends and what it is, if it is whole and
+    /// belongs here.
+    fn read<'a>(&self, window: &'a [u8]) -> Option<(Raw<'a>, Self)> {
+        let (head, rest) = window.split_at_checked(RECORD_HEAD_BYTES)?;
+        let kind = Kind::of(head[4])?;
+        let length = u32::from_le_bytes(*head[24..].first_chunk()?);
+        if head != self.head(kind, length) {
+            return None;
+        }
+        let length = usize::try_from(length).ok()?;
+        let (payload, rest) = rest.split_at_checked(length)?;
+        let sealed = match kind {
+            Kind::Content => payload.get(..ID_BYTES)?,
+            Kind::Changes | Kind::Commit => payload,
+        };
+        let seal = self.seal_over(head, sealed);
+        if rest.first_chunk::<SEAL_BYTES>()? != &seal.0 {
+            return None;
+        }
+        let mut next = self.clone();
+        next.pass(length, seal);
+        if kind == Kind::Commit {
+            next.offset = next.offset.next_multiple_of(BLOCK_BYTES);
+        }
+        Some((Raw { kind, payload }, next))
+    }
+}
+
+struct Raw<'a> {
+    kind: Kind,
+    payload: &'a [u8],
+}
+
+/// Bytes of the journal file that are one content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// First byte, from the start of the file.
+    pub offset: u64,
+    /// How many.
+    pub length: u64,
+}
+
+/// What the longest valid run of records of a segment says.
+///
+/// Grown record by record with [`Prefix::read_record`]; where that returns
+/// `false`, nothing that follows in the file is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// All contents, by id.
+    pub contents: BTreeMap<ContentId, Extent>,
+    /// All commits, oldest first.
+    pub commits: Vec<Commit>,
+    /// Where the next record goes.
+    pub tail: Tail,
+    /// Where the contents begin that came after the last commit: what an
+    /// interrupted transfer left.
+    pub uncommitted_at: u64,
+    /// Changes whose commit has not been seen.
+    open: Vec<Placed>,
+    cursor: Tail,
+}
+
+impl Prefix {
+    /// The empty run of the segment that `header` opens.
+    #[must_use]
+    pub fn start(header: &SegmentHeader) -> Self {
+        let tail = Tail::start(header);
+        Self {
+            contents: BTreeMap::new(),
+            commits: Vec::new(),
+            cursor: tail.clone(),
+            uncommitted_at: tail.offset,
+            tail,
+            open: Vec::new(),
+        }
+    }
+
+    /// Where the record to be read next lies in the file.
+    #[must_use]
+    pub fn cursor(&self) -> u64 {
+        self.cursor.offset
+    }
+
+    /// Takes the next record from `window`, the file's bytes from
+    /// [`Prefix::cursor`] on: at least [`RECORD_BYTES_MAX`] of them or all that
+    /// there are. `false` when no valid record stands there.
+    pub fn read_record(&mut self, window: &[u8]) -> bool {
+        let Some((raw, next)) = self.cursor.read(window) else {
+            return false;
+        };
+        let believed = match raw.kind {
+            Kind::Content => self.take_content(raw.payload),
+            Kind::Changes => self.take_changes(raw.payload),
+            Kind::Commit => self.take_commit(raw.payload),
+        };
+        if believed.is_none() {
+            return false;
+        }
+        self.cursor = next;
+        if raw.kind == Kind::Commit {
+            self.uncommitted_at = self.cursor.offset;
+        }
+        if raw.kind != Kind::Changes {
+            // Changes without their commit are written over by what comes next.
+            self.tail = self.cursor.clone();
+        }
+        true
+    }
+
+    /// The longest valid run in a whole file held in memory.
+    #[must_use]
+    pub fn of(file: &[u8]) -> Option<Self> {
+        let mut prefix = Self::start(&SegmentHeader::newest(file)?);
+        while usize::try_from(prefix.cursor())
+            .ok()
+            .and_then(|at| file.get(at..))
+            .is_some_and(|window| prefix.read_record(window))
+        {}
+        Some(prefix)
+    }
+
+    fn take_content(&mut self, payload: &[u8]) -> Option<()> {
+        let (id, bytes) = payload.split_first_chunk::<ID_BYTES>()?;
+        let id = ContentId(*id);
+        if ContentId::of(bytes) != id {
+            return None;
+        }
+        self.open.clear();
+        let extent = Extent {
+            offset: self.cursor.offset + (RECORD_HEAD_BYTES + ID_BYTES) as u64,
+            length: bytes.len() as u64,
+        };
+        self.contents.entry(id).or_insert(extent);
+        Some(())
+    }
+
+    fn take_changes(&mut self, mut payload: &[u8]) -> Option<()> {
+        while !payload.is_empty() {
+            let (placed, used) = codec::decode_prefix::<Placed>(payload).ok()?;
+            self.open.push(placed);
+            payload = &payload[used..];
+        }
+        Some(())
+    }
+
+    fn take_commit(&mut self, payload: &[u8]) -> Option<()> {
+        let form: CommitForm = codec::decode(payload).ok()?;
+        let complete = form.changes == self.open.len() as u64;
+        if !complete || !self.open.iter().all(|placed| self.holds(placed)) {
+            return None;
+        }
+        self.commits.push(Commit {
+            header: form.header,
+            changes: std::mem::take(&mut self.open),
+        });
+        Some(())
+    }
+
+    /// Whether a content said to be in the journal is there.
+    fn holds(&self, placed: &Placed) -> bool {
+        match (&placed.change.action, placed.place) {
+            (Action::Put(entry), Place::Journal) => entry
+                .as_file()
+                .is_some_and(|file| self.contents.contains_key(&file.content)),
+            (Action::Put(entry), Place::Staged) => entry.as_file().is_some(),
+            (Action::Delete, Place::Journal | Place::Staged) => false,
+            (_, Place::Nowhere) => true,
+        }
+    }
+}
+
+fn length_of(payload: &[u8]) -> u32 {
+    u32::try_from(payload.len()).expect("a header fits a frame")
+}
+
+#[cfg(test)]
+mod tests;
