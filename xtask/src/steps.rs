@@ -147,11 +147,11 @@ fn tests(root: &Path) -> Result<(), String> {
 }
 
 fn advisories(root: &Path) -> Result<(), String> {
-    let database = env::var_os("APIM_SYNC_ADVISORY_DB")
+    let database = env::var_os("SYNC_ADVISORY_DB")
         .map_or_else(|| root.join("../shared/advisory-db"), PathBuf::from);
     if !database.is_dir() {
         eprintln!(
-            "SKIPPED: no advisory database at {}; point APIM_SYNC_ADVISORY_DB at a copy of \
+            "SKIPPED: no advisory database at {}; point SYNC_ADVISORY_DB at a copy of \
              https://github.com/rustsec/advisory-db",
             database.display()
         );
