@@ -6,6 +6,7 @@
 //! nothing: callers pass observations and the current time in and carry out
 //! what comes back.
 
+pub mod blocks;
 pub mod codec;
 pub mod content;
 pub mod entry;
@@ -15,6 +16,7 @@ pub mod limits;
 pub mod manifest;
 pub mod path;
 pub mod preset;
+pub mod section;
 pub mod wire;
 
 pub use content::ContentId;
