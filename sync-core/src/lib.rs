@@ -16,6 +16,8 @@ pub mod limits;
 pub mod manifest;
 pub mod path;
 pub mod preset;
+pub mod recipe;
+pub mod reconcile;
 pub mod section;
 pub mod wire;
 

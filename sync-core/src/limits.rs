@@ -38,6 +38,9 @@ pub const CHUNK_BYTES_MIN: u32 = 16 << 10;
 pub const CHUNK_BYTES_AVERAGE: u32 = 64 << 10;
 /// Largest chunk.
 pub const CHUNK_BYTES_MAX: u32 = 256 << 10;
+/// Chunks in one group of a recipe, but for the last: bounds how many groups a
+/// peer may announce.
+pub const GROUP_CHUNKS_MIN: usize = 8;
 /// Chunks in one group of a recipe, where no content-defined boundary comes.
 pub const GROUP_CHUNKS_MAX: usize = 256;
 
