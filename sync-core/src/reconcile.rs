@@ -142,7 +142,7 @@ impl Walk {
 
     fn probe(&self, prefix: &[u8]) -> Probe {
         let children = match self.local.node(prefix) {
-            NodeView::Inner(children) => Some(Box::new(children.map(|child| HashStart::of(child)))),
+            NodeView::Inner(children) => Some(Box::new(children.map(HashStart::of))),
             NodeView::Leaf(_) => None,
         };
         Probe {

@@ -184,6 +184,9 @@ fn small_content(position: u32, change: &Change) -> Option<SmallContent> {
     })
 }
 
+/// A content (`None`: gone) and the plain bytes it takes in the section.
+type Cut = (Option<Vec<u8>>, usize);
+
 /// Cuts the plain bytes of a section into contents of known lengths.
 ///
 /// The bytes are not hashed here: that is for whoever stores them.
@@ -226,7 +229,7 @@ impl ContentSplitter {
     }
 
     /// The content at `start` and the plain bytes it takes, if complete.
-    fn next(&mut self, start: usize) -> Result<Option<(Option<Vec<u8>>, usize)>, Malformed> {
+    fn next(&mut self, start: usize) -> Result<Option<Cut>, Malformed> {
         let Some((&status, rest)) = self.held[start..].split_first() else {
             return Ok(None);
         };
