@@ -6,7 +6,7 @@
 //! nothing: callers pass observations and the current time in and carry out
 //! what comes back.
 
-pub mod blocks;
+pub mod artifact;
 pub mod codec;
 pub mod content;
 pub mod entry;
@@ -16,9 +16,7 @@ pub mod limits;
 pub mod manifest;
 pub mod path;
 pub mod preset;
-pub mod recipe;
-pub mod reconcile;
-pub mod section;
+pub mod well_formed;
 pub mod wire;
 
 pub use content::ContentId;
