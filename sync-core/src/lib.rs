@@ -15,6 +15,7 @@ pub mod journal;
 pub mod limits;
 pub mod manifest;
 pub mod path;
+pub mod plan;
 pub mod preset;
 pub mod well_formed;
 pub mod wire;

@@ -1,0 +1,170 @@
+//! Change lists: made from two manifests, checked, applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use crate::{
+    entry::{Entry, FileEntry},
+    generation::{Action, Change},
+    limits::TREE_ENTRIES_MAX,
+    manifest::Manifest,
+    path::RelPath,
+    preset::Preset,
+};
+
+/// Why a change list does not lead from a tree to a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// Two changes for one path.
+    #[error("`{0}` is changed twice in one generation")]
+    Duplicate(RelPath),
+    /// An entry whose parent would not be there.
+    #[error("`{0}` would have no parent directory")]
+    NoParent(RelPath),
+    /// An entry whose parent would be a file or a link.
+    #[error("`{0}` would lie below something that is not a directory")]
+    BelowFile(RelPath),
+    /// A directory goes, but something below it would stay.
+    #[error("`{0}` would stay although its parent directory goes")]
+    Orphan(RelPath),
+    /// A symbolic link in a tree that has none.
+    #[error("`{0}` is a symbolic link, which a synapse tree must not hold")]
+    Symlink(RelPath),
+    /// More changes than a tree may have entries.
+    #[error("{0} changes in one generation, more than {TREE_ENTRIES_MAX}")]
+    TooMany(usize),
+}
+
+/// The changes that turn `base` into `current`, sorted by path.
+#[must_use]
+pub fn changes_between(current: &Manifest, base: &Manifest) -> Vec<Change> {
+    current
+        .diff(base)
+        .into_iter()
+        .map(|difference| Change {
+            path: difference.path,
+            action: difference.ours.map_or(Action::Delete, Action::Put),
+        })
+        .collect()
+}
+
+/// `agreed` after `changes`. A file whose content stays keeps its modification
+/// time; a change that changes nothing is legal.
+#[must_use]
+pub fn apply_changes(agreed: &Manifest, changes: &[Change]) -> Manifest {
+    let mut result = agreed.clone();
+    for Change { path, action } in changes {
+        match action {
+            Action::Put(entry) => {
+                let entry = settled(entry, agreed.get(path));
+                result.insert(path.clone(), entry);
+            }
+            Action::Delete => {
+                result.remove(path);
+            }
+        }
+    }
+    result
+}
+
+fn settled(entry: &Entry, old: Option<&Entry>) -> Entry {
+    match (entry, old) {
+        (Entry::File(new), Some(Entry::File(old))) if new.content == old.content => {
+            Entry::File(FileEntry {
+                mtime: old.mtime,
+                ..*new
+            })
+        }
+        _ => entry.clone(),
+    }
+}
+
+/// Whether `changes`, which may come from a peer, turn the tree `agreed` into a
+/// tree: every path once, every entry below a directory, nothing below a file,
+/// no links in a synapse tree.
+///
+/// # Errors
+/// The first path that breaks a rule.
+pub fn check(agreed: &Manifest, changes: &[Change], preset: Preset) -> Result<(), PlanError> {
+    if changes.len() > TREE_ENTRIES_MAX {
+        return Err(PlanError::TooMany(changes.len()));
+    }
+    let actions = by_path(changes)?;
+    for Change { path, action } in changes {
+        if let Action::Put(entry) = action {
+            check_put(agreed, &actions, path, entry, preset)?;
+        }
+    }
+    check_orphans(agreed, changes, &actions)
+}
+
+type Actions<'a> = BTreeMap<&'a RelPath, &'a Action>;
+
+fn by_path(changes: &[Change]) -> Result<Actions<'_>, PlanError> {
+    let mut actions = BTreeMap::new();
+    for Change { path, action } in changes {
+        if actions.insert(path, action).is_some() {
+            return Err(PlanError::Duplicate(path.clone()));
+        }
+    }
+    Ok(actions)
+}
+
+fn check_put(
+    agreed: &Manifest,
+    actions: &Actions<'_>,
+    path: &RelPath,
+    entry: &Entry,
+    preset: Preset,
+) -> Result<(), PlanError> {
+    if preset == Preset::Synapse && matches!(entry, Entry::Symlink { .. }) {
+        return Err(PlanError::Symlink(path.clone()));
+    }
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    let above = match actions.get(&parent) {
+        Some(Action::Put(entry)) => Some(entry),
+        Some(Action::Delete) => None,
+        None => agreed.get(&parent),
+    };
+    match above {
+        Some(Entry::Directory { .. }) => Ok(()),
+        Some(_) => Err(PlanError::BelowFile(path.clone())),
+        None => Err(PlanError::NoParent(path.clone())),
+    }
+}
+
+/// Looks at all of `agreed`, but only when a directory goes.
+fn check_orphans(
+    agreed: &Manifest,
+    changes: &[Change],
+    actions: &Actions<'_>,
+) -> Result<(), PlanError> {
+    let gone: BTreeSet<&[u8]> = vanishing_directories(agreed, changes)
+        .map(RelPath::as_bytes)
+        .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let orphan = agreed.iter().map(|(path, _)| path).find(|path| {
+        path.split().0.is_some_and(|parent| gone.contains(parent))
+            && !matches!(actions.get(path), Some(Action::Delete))
+    });
+    match orphan {
+        Some(path) => Err(PlanError::Orphan(path.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Directories of `agreed` that are deleted or become something else.
+fn vanishing_directories<'a>(
+    agreed: &'a Manifest,
+    changes: &'a [Change],
+) -> impl Iterator<Item = &'a RelPath> {
+    changes.iter().filter_map(|Change { path, action }| {
+        let stays = matches!(action, Action::Put(Entry::Directory { .. }));
+        (!stays && agreed.get(path).is_some_and(Entry::is_directory)).then_some(path)
+    })
+}
