@@ -11,6 +11,7 @@ pub mod codec;
 pub mod content;
 pub mod entry;
 pub mod generation;
+pub mod guard;
 pub mod journal;
 pub mod limits;
 pub mod manifest;
