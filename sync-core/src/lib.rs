@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod path;
 pub mod plan;
 pub mod preset;
+pub mod settle;
 pub mod well_formed;
 pub mod wire;
 
