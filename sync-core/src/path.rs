@@ -172,10 +172,33 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Control characters, bidirectional controls, line separators, and `%` itself.
+/// Text of unknown origin, a message from a peer say, made safe for a terminal
+/// or a log line. Unlike [`escape`] it leaves `%` alone: it is for reading, and
+/// paths in it are escaped already.
+#[must_use]
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if obeyed(character) {
+            out.push_str(&escape(character.encode_utf8(&mut [0; 4]).as_bytes()));
+        } else {
+            out.push(character);
+        }
+    }
+    out.into()
+}
+
+/// What a terminal obeys, and `%` itself.
 fn is_unsafe(character: char) -> bool {
+    character == '%' || obeyed(character)
+}
+
+/// Control characters, bidirectional controls, line separators.
+fn obeyed(character: char) -> bool {
     character.is_control()
-        || character == '%'
         || matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
@@ -233,6 +256,12 @@ mod tests {
         let path = RelPath::new(b"a\x1b[2J\n\xff%\xe2\x80\xae").unwrap();
         assert_eq!(path.escaped(), "a%1B[2J%0A%FF%25%E2%80%AE");
         assert!(path.needs_escape());
+    }
+
+    #[test]
+    fn messages_stay_readable_and_lose_what_a_terminal_would_obey() {
+        assert_eq!(printable("100 % of a%FF"), "100 % of a%FF");
+        assert_eq!(printable("a\x1b[2J\nb\u{202e}"), "a%1B[2J%0Ab%E2%80%AE");
     }
 
     #[test]
