@@ -10,18 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sync_core::{Preset, TreeName};
+use sync_core::{Preset, TreeName, guard::Guard};
 
 mod address;
 mod check;
 mod error;
 mod file;
-mod max_delete;
 mod source;
 
 pub use address::{Address, AddressError};
 pub use error::{ConfigError, Origin};
-pub use max_delete::{MaxDelete, MaxDeleteError};
 pub use source::VARIABLES;
 
 use source::Source;
@@ -46,7 +44,7 @@ pub struct Config {
     /// How changes are watched.
     pub watch: WatchConfig,
     /// When deletions halt.
-    pub guard: GuardConfig,
+    pub guard: Guard,
 }
 
 /// `[node]`.
@@ -108,24 +106,6 @@ impl Default for WatchConfig {
             settle_ms: 50,
             delete_hold_ms: 10_000,
             rescan_s: 300,
-        }
-    }
-}
-
-/// `[guard]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GuardConfig {
-    /// More deletions than this in one generation halt it.
-    pub max_delete: MaxDelete,
-    /// Up to this many deletions never halt.
-    pub min_files: u64,
-}
-
-impl Default for GuardConfig {
-    fn default() -> Self {
-        Self {
-            max_delete: MaxDelete::Percent(20),
-            min_files: 5,
         }
     }
 }

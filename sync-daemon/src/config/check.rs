@@ -7,12 +7,13 @@ use std::{
 
 use sync_core::{
     Preset, TreeName,
+    guard::Guard,
     limits::{PEERS_MAX, TREES_MAX},
 };
 
 use super::{
-    Address, Config, ConfigError, GuardConfig, NodeConfig, PeerConfig, STATE_DIR_DEFAULT,
-    TreeConfig, WatchConfig,
+    Address, Config, ConfigError, NodeConfig, PeerConfig, STATE_DIR_DEFAULT, TreeConfig,
+    WatchConfig,
     file::{FileGuard, FileNode, FilePeer, FileTree, FileWatch},
     source::{Given, Source},
 };
@@ -203,14 +204,14 @@ fn watch(source: &Source<'_>, file: FileWatch) -> Result<WatchConfig> {
     })
 }
 
-fn guard(source: &Source<'_>, file: FileGuard) -> Result<GuardConfig> {
-    let default = GuardConfig::default();
+fn guard(source: &Source<'_>, file: FileGuard) -> Result<Guard> {
+    let default = Guard::default();
     let max_delete = match source.text_or_none("guard.max_delete", file.max_delete)? {
         Some(given) => given.value.parse().map_err(|error| given.refused(error))?,
         None => default.max_delete,
     };
     let min_files = source.number("guard.min_files", file.min_files)?;
-    Ok(GuardConfig {
+    Ok(Guard {
         max_delete,
         min_files: within(min_files, default.min_files, 0..=u64::MAX)?,
     })

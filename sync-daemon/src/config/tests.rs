@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::Path};
 
+use sync_core::guard::MaxDelete;
+
 use super::{check, source::Source, *};
 
 const GOOD: &str = r#"[node]
@@ -102,8 +104,8 @@ fn refusals_name_line_key_and_reason() {
         (
             "\"50\"",
             "\"half\"",
-            "c.toml:20: guard.max_delete: `half` is neither a number of files \
-             (`50`) nor a share of them (`20%`)",
+            "c.toml:20: guard.max_delete: `half` is not a limit for deletions: \
+             write a number of files (`50`) or a share of all files (`20%`)",
         ),
         (
             "name = \"synapse-configs\"",
