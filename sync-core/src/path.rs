@@ -3,7 +3,7 @@
 //! A [`RelPath`] cannot leave its root: no later code checks again. Its bytes
 //! are its identity; it need not be UTF-8. It knows nothing of any file system.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use thiserror::Error;
 
@@ -200,6 +200,13 @@ fn is_unsafe(character: char) -> bool {
 fn obeyed(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// Ordered maps of paths can be asked with bytes, for one path or for a range.
+impl Borrow<[u8]> for RelPath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Display for RelPath {

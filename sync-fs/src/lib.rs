@@ -4,6 +4,8 @@
 //! one. What a change means is decided in `sync-core`; when it happens is
 //! decided in `sync-daemon`.
 
+pub mod observed;
 pub mod root;
+pub mod scan;
 
 pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};

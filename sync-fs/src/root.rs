@@ -33,6 +33,7 @@ use thiserror::Error;
 
 pub(crate) use directory::Directory;
 pub use error::{AbsentIsNone, Cause, DiskError, Place};
+pub(crate) use file::read_through;
 pub use file::{HeldFile, READ_BYTES};
 use opening::HeldDirectories;
 pub use stat::{Kind, Mount, Stat, StatKey};
@@ -169,6 +170,22 @@ impl Root {
         })
     }
 
+    /// Whether the path it was opened at still leads to this very directory on
+    /// this very mount.
+    ///
+    /// # Errors
+    /// Where the path leads nowhere, or cannot be opened.
+    pub fn is_in_place(&self) -> Result<bool, RootError> {
+        let fail = |error: io::Error| RootError {
+            path: self.label.to_string(),
+            source: error,
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let now = rustix::fs::open(&self.path, flags, RawMode::empty()).and_then(Stat::of_open);
+        let (now, held) = both(now, Stat::of_open(&self.fd)).map_err(|error| fail(error.into()))?;
+        Ok((now.mount, now.key.inode) == (held.mount, held.key.inode))
+    }
+
     /// Which mount the root directory is on.
     ///
     /// # Errors
@@ -228,7 +245,7 @@ impl Root {
     }
 
     fn open_as(&self, path: &RelPath, access: OFlags) -> Result<HeldFile, DiskError> {
-        let file = self.at(path, "open", |at, name| {
+        let (file, _) = self.at(path, "open", |at, name| {
             opening::open_file(at, name, access)
         })?;
         Ok(HeldFile::new(file, self.place(Some(path))))

@@ -1,11 +1,12 @@
 //! A directory held open for listing, and its names looked at one by one.
 
-use std::{ffi::CStr, mem::MaybeUninit};
+use std::{ffi::CStr, fs::File, mem::MaybeUninit};
 
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags, RawDir},
     io::Errno,
+    path::Arg,
 };
 
 use super::{Stat, opening};
@@ -18,10 +19,9 @@ const LISTING_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
-#[expect(dead_code, reason = "the scan walks with these")]
 impl Directory {
     /// Opens the directory `name` in `at`, not following a link.
-    pub(crate) fn open(at: impl AsFd, name: &CStr) -> Result<Self, Errno> {
+    pub(crate) fn open(at: impl AsFd, name: impl Arg) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(at, name, flags, Mode::empty()).map(Self)
     }
@@ -50,8 +50,9 @@ impl Directory {
     }
 
     /// Opens the regular file `name` for reading.
-    pub(crate) fn open_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
-        opening::open_file(&self.0, name, OFlags::RDONLY)
+    pub(crate) fn open_file(&self, name: &CStr) -> Result<(File, Stat), Errno> {
+        let (file, stat) = opening::open_file(&self.0, name, OFlags::RDONLY)?;
+        Ok((file.into(), stat))
     }
 
     /// The text of the symbolic link `name`.

@@ -1,7 +1,7 @@
 //! A regular file held open: content, mode and times go through its descriptor,
 //! so that nobody can put another file under the name in between.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt};
 
 use rustix::{
     fs::{FallocateFlags, Timespec, Timestamps},
@@ -77,19 +77,11 @@ impl HeldFile {
         mut feed: impl FnMut(&[u8]),
     ) -> Result<Option<Stat>, DiskError> {
         let before = self.stat()?;
-        let mut offset = 0;
-        // One byte beyond the length: a file that grows is not read for ever.
-        while offset <= before.length {
-            let count = self.read_at(buffer, offset)?;
-            feed(&buffer[..count]);
-            offset += count as u64;
-            if count < buffer.len() {
-                break;
-            }
-        }
-        let after = self.stat()?;
-        let stable = before.key == after.key && offset == after.length;
-        Ok(stable.then_some(after))
+        let feed = |bytes: &[u8]| {
+            feed(bytes);
+            ControlFlow::Continue(())
+        };
+        self.says("read", read_through(&self.file, &before, buffer, feed))
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -222,6 +214,36 @@ impl HeldFile {
     ) -> Result<T, DiskError> {
         result.map_err(|error| DiskError::new(doing, self.place.clone(), error))
     }
+}
+
+/// Gives every byte of `file` to `feed`; `None` where it is not, before and
+/// after, what `before` says, or `feed` breaks off.
+///
+/// A short file costs one `read`: one that grew is known by its length.
+pub(crate) fn read_through(
+    file: &File,
+    before: &Stat,
+    buffer: &mut [u8],
+    mut feed: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> std::io::Result<Option<Stat>> {
+    let mut offset = 0;
+    while offset < before.length {
+        let left = usize::try_from(before.length - offset).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        match file.read_at(&mut buffer[..wanted], offset) {
+            Ok(0) => return Ok(None),
+            Ok(count) => {
+                if feed(&buffer[..count]).is_break() {
+                    return Ok(None);
+                }
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let after = Stat::of_open(file)?;
+    Ok((before.key == after.key).then_some(after))
 }
 
 /// The times for a call that leaves the access time alone.

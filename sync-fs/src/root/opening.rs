@@ -8,10 +8,12 @@ use std::{
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{FileType, Mode, OFlags},
+    fs::{Mode, OFlags},
     io::Errno,
     path::Arg,
 };
+
+use super::{Kind, Stat};
 
 /// Directories kept open between calls: enough for a change set that goes back
 /// and forth between the artifact directories of one tenant.
@@ -21,15 +23,19 @@ const HELD_MAX: usize = 32;
 const HELD_FOR: Duration = Duration::from_millis(50);
 
 /// Opens the regular file `name`; anything else is `ENOENT` (a link is `ELOOP`).
-pub(super) fn open_file(at: impl AsFd, name: impl Arg, access: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_file(
+    at: impl AsFd,
+    name: impl Arg,
+    access: OFlags,
+) -> Result<(OwnedFd, Stat), Errno> {
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| match error {
         Errno::NXIO | Errno::ISDIR => Errno::NOENT, // a fifo or socket, a directory
         error => error,
     })?;
-    let stat = rustix::fs::fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-        Ok(file)
+    let stat = Stat::of_open(&file)?;
+    if stat.kind == Kind::File {
+        Ok((file, stat))
     } else {
         Err(Errno::NOENT)
     }

@@ -1,0 +1,353 @@
+//! Finds what differs between a tree on the disk and what was last seen of it.
+//!
+//! Everything is listed and looked at; a content is read again only where its
+//! stat changed, proves nothing (racy), or on demand (deep). The result is a
+//! difference, not a new listing: an unchanged tree costs no memory. What could
+//! not be read is reported and never counts as gone. Nothing is decided here.
+
+mod look;
+mod walk;
+
+use std::ops::ControlFlow;
+
+use sync_core::{
+    Manifest, Preset, RelPath,
+    artifact::kept_directories,
+    limits::TREE_ENTRIES_MAX,
+    path::{PathError, escape},
+};
+use thiserror::Error;
+
+use crate::{
+    observed::{Observed, Sighting},
+    root::{DiskError, Root, RootError},
+};
+use walk::Walk;
+
+/// Threads of one scan: a third one gains nothing on the disks measured.
+pub const SCAN_THREADS_MAX: usize = 2;
+
+/// How to scan.
+#[derive(Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// Which paths are invisible; given the path and whether it is a directory.
+    pub exclude: &'a (dyn Fn(&RelPath, bool) -> bool + Sync),
+    /// The tree's rules.
+    pub preset: Preset,
+    /// Read and hash every content again.
+    pub deep: bool,
+    /// 1 or 2.
+    pub threads: usize,
+    /// In a synapse tree: empty artifact directories that this manifest does
+    /// not list are invisible, for a passive keeps them for the deployer's sake.
+    pub agreed: Option<&'a Manifest>,
+}
+
+/// How far a scan has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Names looked at.
+    pub entries: u64,
+    /// Contents read and hashed.
+    pub hashed: u64,
+    /// Bytes in them.
+    pub hashed_bytes: u64,
+}
+
+/// Told of progress many times a second; says whether to go on.
+pub type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// What a scan found, each list in the order of the paths.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Entries that are new, or differ in kind, mode or content.
+    pub changed: Vec<Sighting>,
+    /// Entries that differ in nothing but their stat or modification time.
+    pub refreshed: Vec<Sighting>,
+    /// Entries that are not there any more.
+    pub gone: Vec<RelPath>,
+    /// Entries that were seen before and are excluded now.
+    pub excluded: Vec<RelPath>,
+    /// What stands in the tree and could not be seen.
+    pub problems: Vec<Problem>,
+    /// Names that cannot be paths, escaped, and why.
+    pub illegal_names: Vec<(String, PathError)>,
+    /// The work done.
+    pub work: Progress,
+}
+
+/// A path that could not be seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Where.
+    pub path: RelPath,
+    /// Why.
+    pub trouble: Trouble,
+}
+
+/// Why a path could not be seen.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Trouble {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Unreadable(Box<str>),
+    /// Another file system or mount begins here.
+    #[error("another file system is mounted here; make it a tree of its own, or exclude it")]
+    OtherMount,
+    /// A file beyond the limit of the system.
+    #[error("has {0} bytes, more than a file may have here")]
+    TooLarge(u64),
+    /// It changed each time while it was read.
+    #[error("is being written; it is read again when it is quiet")]
+    Unstable,
+    /// A symbolic link in a tree without links.
+    #[error("is a symbolic link and is ignored: the deployer's trees hold none")]
+    Symlink,
+    /// A fifo, socket or device.
+    #[error("is neither file nor directory and is ignored")]
+    Special,
+}
+
+impl Trouble {
+    /// Whether what was known at and below the path still stands. Otherwise
+    /// something else has taken its place.
+    #[must_use]
+    pub fn keeps_the_known(&self) -> bool {
+        !matches!(self, Self::Symlink | Self::Special)
+    }
+}
+
+/// Why a scan gave no result.
+#[derive(Debug, Error)]
+pub enum ScanError {
+    /// The tree's root is not there.
+    #[error("the tree's directory has gone")]
+    RootGone(#[source] RootError),
+    /// Another directory or mount stands in the root's place.
+    #[error("another directory stands in the place of `{path}`; is a file system not mounted?")]
+    RootReplaced {
+        /// The root, escaped.
+        path: String,
+    },
+    /// The directory to start from cannot be listed.
+    #[error(transparent)]
+    Start(DiskError),
+    /// More entries than the system can hold.
+    #[error(
+        "`{path}` holds more than {TREE_ENTRIES_MAX} entries; exclude some, or make it several trees"
+    )]
+    TooManyEntries {
+        /// The root, escaped.
+        path: String,
+    },
+    /// The report asked for it.
+    #[error("the scan was stopped")]
+    Stopped,
+}
+
+/// Scans the whole tree.
+///
+/// # Errors
+/// Where the root is gone or replaced, before or after; where there are too many
+/// entries; where `report` stops it.
+pub fn scan(
+    root: &Root,
+    previous: &Observed,
+    options: ScanOptions<'_>,
+    report: &mut Report<'_>,
+) -> Result<Scan, ScanError> {
+    scan_below(root, None, previous, options, report)
+}
+
+/// Scans the directory `start` and everything below it (`None` is the whole
+/// tree).
+///
+/// # Errors
+/// As [`scan`]; [`ScanError::Start`] where `start` cannot be listed.
+pub fn scan_below(
+    root: &Root,
+    start: Option<&RelPath>,
+    previous: &Observed,
+    options: ScanOptions<'_>,
+    report: &mut Report<'_>,
+) -> Result<Scan, ScanError> {
+    check_place(root)?;
+    let walk = Walk::new(root, previous, options)?;
+    let found = walk.run(start, report)?;
+    check_place(root)?;
+    let mut scan = found.scan;
+    let met = Met::new(found.met);
+    let known = previous.below(start);
+    sort_out_missing(&mut scan, known, &met, previous, options);
+    scan.sort();
+    if let (Some(agreed), true) = (options.agreed, found.unlisted) {
+        hide_kept_directories(&mut scan, previous, agreed);
+    }
+    Ok(scan)
+}
+
+impl Scan {
+    /// Whether nothing differs and nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.changed.is_empty()
+            && self.refreshed.is_empty()
+            && self.gone.is_empty()
+            && self.excluded.is_empty()
+            && self.problems.is_empty()
+            && self.illegal_names.is_empty()
+    }
+
+    /// Brings what was observed to what was found. The problems stay.
+    pub fn apply_to(&mut self, observed: &mut Observed) {
+        let changed = std::mem::take(&mut self.changed);
+        for path in self.gone.drain(..).chain(self.excluded.drain(..)) {
+            observed.remove(&path);
+        }
+        if observed.is_empty() {
+            *observed = Observed::from_sightings(changed);
+        } else {
+            changed
+                .into_iter()
+                .for_each(|sighting| observed.put(sighting));
+        }
+        for sighting in self.refreshed.drain(..) {
+            observed.put(sighting);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.changed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        // A name renamed while its directory was listed can be met twice.
+        self.changed.dedup_by(|a, b| a.path == b.path);
+        self.refreshed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.gone.sort_unstable();
+        self.excluded.sort_unstable();
+        self.problems.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.illegal_names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.changed.append(&mut other.changed);
+        self.refreshed.append(&mut other.refreshed);
+        self.problems.append(&mut other.problems);
+        self.illegal_names.append(&mut other.illegal_names);
+    }
+}
+
+/// The known paths that were met, told apart by the address of their bytes:
+/// each stands once in what was observed, and nothing is copied.
+struct Met(Vec<usize>);
+
+impl Met {
+    fn new(mut addresses: Vec<usize>) -> Self {
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self(addresses)
+    }
+
+    fn has(&self, path: &RelPath) -> bool {
+        self.0.binary_search(&address(path)).is_ok()
+    }
+}
+
+fn address(path: &RelPath) -> usize {
+    path.as_bytes().as_ptr().addr()
+}
+
+fn check_place(root: &Root) -> Result<(), ScanError> {
+    if root.is_in_place().map_err(ScanError::RootGone)? {
+        Ok(())
+    } else {
+        Err(ScanError::RootReplaced {
+            path: escape(root.path().as_os_str().as_encoded_bytes()),
+        })
+    }
+}
+
+/// Known paths that were not met are gone, unless they are excluded or lie
+/// where nobody could look.
+fn sort_out_missing<'a>(
+    scan: &mut Scan,
+    known: impl Iterator<Item = &'a RelPath>,
+    met: &Met,
+    previous: &Observed,
+    options: ScanOptions<'_>,
+) {
+    let mut hidden: Vec<&RelPath> = scan
+        .problems
+        .iter()
+        .filter(|problem| problem.trouble.keeps_the_known())
+        .map(|problem| &problem.path)
+        .collect();
+    hidden.sort_unstable();
+    for path in known.filter(|path| !met.has(path)) {
+        if ancestors_and_self(path).any(|above| {
+            hidden
+                .binary_search_by(|path| path.as_bytes().cmp(above))
+                .is_ok()
+        }) {
+            continue;
+        }
+        let is_directory = previous
+            .manifest()
+            .get(path)
+            .is_some_and(sync_core::Entry::is_directory);
+        if is_excluded(path, is_directory, options.exclude) {
+            scan.excluded.push(path.clone());
+        } else {
+            scan.gone.push(path.clone());
+        }
+    }
+}
+
+/// The bytes of `path` and of every directory above it.
+fn ancestors_and_self(path: &RelPath) -> impl Iterator<Item = &[u8]> {
+    let bytes = path.as_bytes();
+    let above = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| &bytes[..at]);
+    above.chain([bytes])
+}
+
+/// Whether `path` or a directory above it is excluded.
+pub(crate) fn is_excluded(
+    path: &RelPath,
+    is_directory: bool,
+    exclude: &(dyn Fn(&RelPath, bool) -> bool + Sync),
+) -> bool {
+    let mut above = path.parent();
+    while let Some(directory) = above {
+        if exclude(&directory, true) {
+            return true;
+        }
+        above = directory.parent();
+    }
+    exclude(path, is_directory)
+}
+
+/// Takes the directories that a passive only keeps out of the findings.
+/// The lists are sorted.
+fn hide_kept_directories(scan: &mut Scan, previous: &Observed, agreed: &Manifest) {
+    let still = |path: &RelPath| {
+        scan.gone.binary_search(path).is_err() && scan.excluded.binary_search(path).is_err()
+    };
+    let known = previous.manifest().iter().filter(|(path, _)| still(path));
+    let new = scan
+        .changed
+        .iter()
+        .map(|sighting| (&sighting.path, &sighting.entry));
+    let kept = kept_directories(known.chain(new), agreed);
+    scan.changed
+        .retain(|sighting| !kept.contains(&sighting.path));
+    scan.gone.extend(
+        kept.into_iter()
+            .filter(|path| previous.seen(path).is_some()),
+    );
+    scan.gone.sort_unstable();
+}
+
+#[cfg(test)]
+mod tests;

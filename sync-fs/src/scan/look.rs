@@ -1,0 +1,305 @@
+//! Looks at one name: the cheapest proof that it is what it was, or a sighting
+//! of what it is now.
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io,
+    ops::ControlFlow,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::io::Errno;
+use sync_core::{
+    ContentId, Entry, FileEntry, Preset, RelPath,
+    limits::FILE_BYTES_MAX,
+    path::{PathError, escape},
+};
+
+use super::{ScanOptions, Trouble};
+use crate::{
+    observed::{Observed, Seen, Sighting},
+    root::{Directory, Kind, Mount, READ_BYTES, Stat, StatKey, read_through},
+};
+
+/// How often a file that moves under the reader is read before it is left for
+/// the next look.
+const READ_TRIES: usize = 3;
+/// A time younger than this when a file was looked at proves nothing: the
+/// coarsest common granularity of file times is 2 s.
+const RACY_NS: i64 = 2_000_000_000;
+
+/// What one look found.
+pub(crate) enum Look<'a> {
+    /// Nothing, or nothing that may be seen.
+    Nothing,
+    /// A name that cannot be a path, escaped.
+    Illegal(String, PathError),
+    /// Something that cannot be seen.
+    Trouble { path: RelPath, trouble: Trouble },
+    /// What it was. Never a directory.
+    Same(&'a RelPath),
+    /// An entry; `known` is the path under which it was seen before.
+    Entry {
+        known: Option<&'a RelPath>,
+        sighting: Sighting,
+        verdict: Verdict,
+    },
+}
+
+/// How a sighting stands to what was known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Equal in everything.
+    Same,
+    /// Equal in kind, mode and content.
+    Refreshed,
+    /// New or different.
+    Changed,
+}
+
+/// What one thread keeps between looks.
+pub(crate) struct Scratch<'r> {
+    buffer: Vec<u8>,
+    racy_from_ns: i64,
+    /// Work done since it was last taken.
+    pub(crate) work: Work,
+    /// Told of every piece that was read; says whether to go on.
+    read: &'r dyn Fn(usize) -> ControlFlow<()>,
+}
+
+/// What was done by looks.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// Names looked at.
+    pub(crate) entries: u64,
+    /// Contents read and hashed.
+    pub(crate) hashed: u64,
+}
+
+impl<'r> Scratch<'r> {
+    pub(crate) fn new(read: &'r dyn Fn(usize) -> ControlFlow<()>) -> Self {
+        let mut scratch = Self {
+            buffer: vec![0; READ_BYTES],
+            racy_from_ns: 0,
+            work: Work::default(),
+            read,
+        };
+        scratch.read_clock();
+        scratch
+    }
+
+    /// Notes the time from which on file times prove nothing. An old reading
+    /// only makes more contents be read again.
+    pub(crate) fn read_clock(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_ns = now.map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        });
+        self.racy_from_ns = now_ns - RACY_NS;
+    }
+
+    /// The kernel alone sets change times, so a recent one always counts. A
+    /// modification time far in the future was set by hand and says nothing.
+    fn is_racy(&self, key: &StatKey) -> bool {
+        let recent = self.racy_from_ns..=self.racy_from_ns.saturating_add(2 * RACY_NS);
+        key.ctime_ns >= self.racy_from_ns || recent.contains(&key.mtime_ns)
+    }
+}
+
+/// Why a content has no hash.
+enum NoContent {
+    Gone,
+    Unstable,
+    Refused(io::Error),
+}
+
+/// What every look of one scan has in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Observer<'a> {
+    pub(crate) previous: &'a Observed,
+    pub(crate) options: ScanOptions<'a>,
+    /// Where the root is mounted.
+    pub(crate) mount: Mount,
+}
+
+impl<'a> Observer<'a> {
+    /// Looks at `name` in `directory`; `path` are the bytes of the whole path.
+    pub(crate) fn look(
+        &self,
+        directory: &Directory,
+        name: &CStr,
+        path: &[u8],
+        scratch: &mut Scratch<'_>,
+    ) -> Look<'a> {
+        scratch.work.entries += 1;
+        let known = self.previous.known(path);
+        let stat = match directory.stat(name) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => return Look::Nothing,
+            Err(error) => return trouble(path, unreadable(error.into())),
+        };
+        let own_path = match known {
+            Some((known, _)) => known.clone(),
+            None => match RelPath::new(path) {
+                Ok(path) => path,
+                Err(error) => return Look::Illegal(escape(path), error),
+            },
+        };
+        if (self.options.exclude)(&own_path, stat.kind == Kind::Directory) {
+            return Look::Nothing;
+        }
+        if let Some((known, seen)) = known
+            && seen.key == stat.key
+            && !seen.racy
+            && !self.options.deep
+        {
+            return Look::Same(known);
+        }
+        match self.read(directory, name, &stat, scratch) {
+            Ok((entry, seen)) => self.sight(own_path, entry, seen),
+            Err(None) => Look::Nothing,
+            Err(Some(reason)) => trouble(path, reason),
+        }
+    }
+
+    /// The entry behind `stat`; `Err(None)` where it has gone meanwhile.
+    fn read(
+        &self,
+        directory: &Directory,
+        name: &CStr,
+        stat: &Stat,
+        scratch: &mut Scratch<'_>,
+    ) -> Result<(Entry, Seen), Option<Trouble>> {
+        match stat.kind {
+            Kind::Directory => self.read_directory(stat).map_err(Some),
+            Kind::File => read_file(directory, name, stat, scratch),
+            Kind::Symlink if self.options.preset == Preset::Plain => {
+                let target = directory.read_link(name).map_err(gone_or_unreadable)?;
+                let racy = scratch.is_racy(&stat.key);
+                Ok((
+                    Entry::Symlink { target },
+                    Seen {
+                        key: stat.key,
+                        racy,
+                    },
+                ))
+            }
+            Kind::Symlink => Err(Some(Trouble::Symlink)),
+            Kind::Special => Err(Some(Trouble::Special)),
+        }
+    }
+
+    fn read_directory(&self, stat: &Stat) -> Result<(Entry, Seen), Trouble> {
+        if stat.mount != self.mount {
+            return Err(Trouble::OtherMount);
+        }
+        let key = StatKey {
+            inode: stat.key.inode,
+            ..StatKey::default()
+        };
+        Ok((
+            Entry::Directory { mode: stat.mode },
+            Seen { key, racy: false },
+        ))
+    }
+
+    fn sight(&self, path: RelPath, entry: Entry, seen: Seen) -> Look<'a> {
+        let known = self.previous.known(path.as_bytes());
+        let old = known.and_then(|_| self.previous.manifest().get(&path));
+        let verdict = match (known, old) {
+            (Some((_, before)), Some(old)) if *old == entry && *before == seen => Verdict::Same,
+            (_, Some(old)) if old.same_identity(&entry) => Verdict::Refreshed,
+            _ => Verdict::Changed,
+        };
+        Look::Entry {
+            known: known.map(|(path, _)| path),
+            sighting: Sighting { path, entry, seen },
+            verdict,
+        }
+    }
+}
+
+fn trouble<'a>(path: &[u8], trouble: Trouble) -> Look<'a> {
+    match RelPath::new(path) {
+        Ok(path) => Look::Trouble { path, trouble },
+        Err(error) => Look::Illegal(escape(path), error),
+    }
+}
+
+fn read_file(
+    directory: &Directory,
+    name: &CStr,
+    stat: &Stat,
+    scratch: &mut Scratch<'_>,
+) -> Result<(Entry, Seen), Option<Trouble>> {
+    if stat.length > FILE_BYTES_MAX {
+        return Err(Some(Trouble::TooLarge(stat.length)));
+    }
+    match hash(directory, name, scratch) {
+        Ok((stat, content)) => {
+            let racy = scratch.is_racy(&stat.key);
+            let file = FileEntry {
+                mode: stat.mode,
+                mtime: stat.mtime,
+                length: stat.length,
+                content,
+            };
+            Ok((
+                Entry::File(file),
+                Seen {
+                    key: stat.key,
+                    racy,
+                },
+            ))
+        }
+        Err(NoContent::Gone) => Err(None),
+        Err(NoContent::Unstable) => Err(Some(Trouble::Unstable)),
+        Err(NoContent::Refused(error)) => Err(Some(unreadable(error))),
+    }
+}
+
+/// The hash of a content that did not move while it was read, and its stat.
+fn hash(
+    directory: &Directory,
+    name: &CStr,
+    scratch: &mut Scratch<'_>,
+) -> Result<(Stat, ContentId), NoContent> {
+    for _ in 0..READ_TRIES {
+        let (file, before) = directory.open_file(name).map_err(|error| match error {
+            Errno::NOENT | Errno::LOOP => NoContent::Gone,
+            error => NoContent::Refused(error.into()),
+        })?;
+        if let Some(hashed) = hash_once(&file, &before, scratch).map_err(NoContent::Refused)? {
+            return Ok(hashed);
+        }
+    }
+    Err(NoContent::Unstable)
+}
+
+fn hash_once(
+    file: &File,
+    before: &Stat,
+    scratch: &mut Scratch<'_>,
+) -> io::Result<Option<(Stat, ContentId)>> {
+    let mut hasher = blake3::Hasher::new();
+    let read = scratch.read;
+    let feed = |bytes: &[u8]| {
+        hasher.update(bytes);
+        read(bytes.len())
+    };
+    let stable = read_through(file, before, &mut scratch.buffer, feed)?;
+    scratch.work.hashed += 1;
+    Ok(stable.map(|after| (after, hasher.finalize().into())))
+}
+
+pub(super) fn unreadable(error: io::Error) -> Trouble {
+    Trouble::Unreadable(error.to_string().into())
+}
+
+fn gone_or_unreadable(error: Errno) -> Option<Trouble> {
+    match error {
+        Errno::NOENT => None,
+        error => Some(unreadable(error.into())),
+    }
+}
