@@ -62,8 +62,24 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Malformed> {
 /// # Errors
 /// As [`decode`], but more bytes may follow.
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Malformed> {
-    let limited = config::standard().with_limit::<{ 4 * FRAME_BYTES_MAX }>();
-    bincode::decode_from_slice(bytes, limited).map_err(malformed::<T>)
+    bincode::decode_from_slice(bytes, limited()).map_err(malformed::<T>)
+}
+
+/// As [`decode_prefix`], but `None` when the bytes are only the beginning of a
+/// value.
+///
+/// # Errors
+/// When the bytes break a rule of a type or claim more than a frame may hold.
+pub fn decode_if_complete<T: Decode<()>>(bytes: &[u8]) -> Result<Option<(T, usize)>, Malformed> {
+    match bincode::decode_from_slice(bytes, limited()) {
+        Ok(decoded) => Ok(Some(decoded)),
+        Err(DecodeError::UnexpectedEnd { .. }) => Ok(None),
+        Err(error) => Err(malformed::<T>(error)),
+    }
+}
+
+fn limited() -> impl config::Config {
+    config::standard().with_limit::<{ 4 * FRAME_BYTES_MAX }>()
 }
 
 fn malformed<T>(reason: impl ToString) -> Malformed {

@@ -7,6 +7,7 @@
 //! what comes back.
 
 pub mod artifact;
+pub mod blocks;
 pub mod codec;
 pub mod content;
 pub mod entry;
@@ -18,6 +19,9 @@ pub mod manifest;
 pub mod path;
 pub mod plan;
 pub mod preset;
+pub mod recipe;
+pub mod reconcile;
+pub mod section;
 pub mod settle;
 pub mod well_formed;
 pub mod wire;

@@ -38,6 +38,21 @@ pub const CHUNK_BYTES_MIN: u32 = 16 << 10;
 pub const CHUNK_BYTES_AVERAGE: u32 = 64 << 10;
 /// Largest chunk.
 pub const CHUNK_BYTES_MAX: u32 = 256 << 10;
+/// Chunks in one group of a recipe, but for the last: bounds how many groups a
+/// peer may announce.
+pub const GROUP_CHUNKS_MIN: usize = 8;
+/// Chunks in one group of a recipe, where no content-defined boundary comes.
+pub const GROUP_CHUNKS_MAX: usize = 256;
+
+/// Plain bytes gathered into one block of a section: small enough to be used
+/// soon, large enough that flushing costs nothing.
+pub const BLOCK_PLAIN_BYTES: usize = 256 << 10;
+/// Window of a zstd stream, as a power of two: what a peer can make us hold for
+/// each section it sends (1 MiB).
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 20;
+/// Bytes in one encoded change or entry: a longest path, a longest link text
+/// and the rest.
+pub const ITEM_BYTES_MAX: usize = 2 * PATH_BYTES_MAX + 256;
 
 /// Touched paths that wait to be looked at; beyond, one rescan is cheaper.
 pub const TOUCHED_PATHS_MAX: usize = 100_000;

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::{
     content::ContentId,
     generation::{Epoch, GenerationHeader, Position, TreeName},
+    limits::TRIE_FANOUT,
     manifest::{NodeView, Root},
     path::RelPath,
 };
@@ -271,15 +272,43 @@ pub enum View {
 /// One step of an audit, asked by the opener.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum AuditRequest {
-    /// Trie nodes at these prefixes (nibbles), at most [`AUDIT_PREFIXES_MAX`].
-    Nodes(Vec<Vec<u8>>),
-    /// Every entry, as [`Block`]s of encoded (path, entry) pairs.
+    /// What differs below these nodes of the trie, at most
+    /// [`AUDIT_PREFIXES_MAX`]; answered by [`AuditAnswer::Nodes`].
+    Nodes(Vec<Probe>),
+    /// Every entry; answered by [`AuditAnswer::List`]s.
     List,
 }
 
-/// Prefixes in one [`AuditRequest::Nodes`]: 64 leaves of 16 longest paths fit a
-/// frame with room to spare only when paths are ordinary, so answers may come in
-/// several frames.
+/// A node of the trie and what the asker has there, so that the answer can skip
+/// a level and all that is equal.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Probe {
+    /// The node: nibbles of the key, each below 16, at most 64.
+    pub prefix: Vec<u8>,
+    /// How the hashes of the asker's children of that node begin; `None` where
+    /// the asker has a leaf or nothing.
+    pub children: Option<Box<[HashStart; TRIE_FANOUT]>>,
+}
+
+/// The first eight bytes of a node's hash; zeros for an absent node. Enough to
+/// find differences by: the root proves the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct HashStart(pub [u8; 8]);
+
+impl HashStart {
+    /// The beginning of `hash`.
+    #[must_use]
+    pub fn of(hash: Option<Root>) -> Self {
+        let mut start = [0; 8];
+        if let Some(Root(hash)) = hash {
+            start.copy_from_slice(&hash[..8]);
+        }
+        Self(start)
+    }
+}
+
+/// Probes in one [`AuditRequest::Nodes`]: the request stays below 128 KiB, so
+/// that several may wait for their answers within one stream's window.
 pub const AUDIT_PREFIXES_MAX: usize = 512;
 
 /// What the other side answers in an audit.
@@ -308,13 +337,17 @@ pub enum AuditAnswer {
         /// most 1,000.
         touched: Vec<RelPath>,
     },
-    /// Nodes, in the order asked; the last of possibly several frames says so.
+    /// For every probe the node itself, if it is a leaf, else those of its
+    /// children that differ from the asker's (an absent one as an empty leaf).
     Nodes {
-        /// The next nodes.
-        nodes: Vec<NodeView>,
-        /// Whether all prefixes are answered.
+        /// The next (prefix, node) pairs.
+        nodes: Vec<(Vec<u8>, NodeView)>,
+        /// Whether this frame ends the answer to the request.
         last: bool,
     },
+    /// A piece of the list: encoded (path, entry) pairs, as many as `Ready`
+    /// said.
+    List(Block),
     /// Cannot look.
     Refused(Refusal),
 }

@@ -1,0 +1,272 @@
+//! Sections: what the plain bytes of a run of [`Block`]s mean.
+//!
+//! A generation's first section holds the change list and, behind it in the
+//! same zstd stream, the contents that follow at once. Later sections hold
+//! contents that were asked for; the section of a list holds a tree's entries.
+//! Items stand one after another without separators; their number is announced
+//! beforehand. A content is one status byte (1 present, 0 gone) and, when
+//! present, exactly the bytes that the change list says it has.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bincode::{Decode, Encode};
+
+use crate::{
+    blocks::Compressor,
+    codec::{self, Malformed},
+    content::ContentId,
+    entry::Entry,
+    generation::{Action, Change},
+    limits::{ITEM_BYTES_MAX, SMALL_CONTENT_BYTES_MAX},
+    path::RelPath,
+    wire::Block,
+};
+
+const GONE: u8 = 0;
+const PRESENT: u8 = 1;
+
+/// Writes one section.
+#[derive(Default)]
+pub struct SectionWriter {
+    compressor: Compressor,
+}
+
+impl SectionWriter {
+    /// An empty section.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next change of a change list.
+    pub fn change(&mut self, change: &Change) -> Vec<Block> {
+        self.item(change)
+    }
+
+    /// The next entry of a tree's list.
+    pub fn entry(&mut self, path: &RelPath, entry: &Entry) -> Vec<Block> {
+        self.item(&(path, entry))
+    }
+
+    /// The next content: its bytes, or `None` when they are gone or no longer
+    /// what the change list says.
+    pub fn content(&mut self, content: Option<&[u8]>) -> Vec<Block> {
+        let Some(bytes) = content else {
+            return self.compressor.push(&[GONE]);
+        };
+        let mut blocks = self.compressor.push(&[PRESENT]);
+        blocks.extend(self.compressor.push(bytes));
+        blocks
+    }
+
+    /// What is gathered so far, for a sender that has to wait.
+    pub fn flush(&mut self) -> Option<Block> {
+        self.compressor.flush()
+    }
+
+    /// The block that ends the section.
+    #[must_use]
+    pub fn finish(self) -> Block {
+        self.compressor.finish()
+    }
+
+    fn item(&mut self, item: &impl Encode) -> Vec<Block> {
+        self.compressor.push(&codec::encode(item))
+    }
+}
+
+/// Reads a change list of an announced number of changes.
+pub type ChangeListReader = ItemReader<Change>;
+/// Reads a tree's list of an announced number of entries.
+pub type EntryListReader = ItemReader<(RelPath, Entry)>;
+
+/// Reads an announced number of items; one may straddle blocks.
+pub struct ItemReader<T> {
+    left: u64,
+    held: Vec<u8>,
+    item: std::marker::PhantomData<T>,
+}
+
+impl<T: Decode<()>> ItemReader<T> {
+    /// Expects `count` items.
+    #[must_use]
+    pub fn new(count: u64) -> Self {
+        Self {
+            left: count,
+            held: Vec::new(),
+            item: std::marker::PhantomData,
+        }
+    }
+
+    /// The items that these plain bytes complete, in order.
+    ///
+    /// # Errors
+    /// When the bytes are no such item, or an item is longer than any can be.
+    pub fn push(&mut self, plain: &[u8]) -> Result<Vec<T>, Malformed> {
+        self.held.extend_from_slice(plain);
+        let mut items = Vec::new();
+        let mut used = 0;
+        while self.left > 0 {
+            let rest = &self.held[used..];
+            let Some((item, length)) = codec::decode_if_complete(rest)? else {
+                check_item_length(rest.len())?;
+                break;
+            };
+            items.push(item);
+            used += length;
+            self.left -= 1;
+        }
+        self.held.drain(..used);
+        Ok(items)
+    }
+
+    /// Whether all items have come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The plain bytes after the last item: the beginning of the contents.
+    ///
+    /// # Errors
+    /// When items are missing.
+    pub fn finish(self) -> Result<Vec<u8>, Malformed> {
+        if self.left == 0 {
+            Ok(self.held)
+        } else {
+            Err(malformed(format!("{} items are missing", self.left)))
+        }
+    }
+}
+
+fn check_item_length(length: usize) -> Result<(), Malformed> {
+    if length <= ITEM_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(malformed(format!(
+            "an item of more than {ITEM_BYTES_MAX} bytes"
+        )))
+    }
+}
+
+/// A content of a change list that travels in a section.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SmallContent {
+    /// Position in the change list.
+    pub position: u32,
+    /// What its bytes hash to.
+    pub id: ContentId,
+    /// How many bytes it has.
+    pub length: u64,
+}
+
+/// The contents of a change list that are small enough for a section, each at
+/// the first position that has it. Both sides derive the same list, so that
+/// only counts and positions travel.
+#[must_use]
+pub fn small_contents(changes: &[Change]) -> Vec<SmallContent> {
+    let mut seen = BTreeSet::new();
+    (0..)
+        .zip(changes)
+        .filter_map(|(position, change)| small_content(position, change))
+        .filter(|content| seen.insert(content.id))
+        .collect()
+}
+
+fn small_content(position: u32, change: &Change) -> Option<SmallContent> {
+    let Action::Put(Entry::File(file)) = &change.action else {
+        return None;
+    };
+    (file.length <= SMALL_CONTENT_BYTES_MAX).then_some(SmallContent {
+        position,
+        id: file.content,
+        length: file.length,
+    })
+}
+
+/// A content (`None`: gone) and the plain bytes it takes in the section.
+type Cut = (Option<Vec<u8>>, usize);
+
+/// Cuts the plain bytes of a section into contents of known lengths.
+///
+/// The bytes are not hashed here: that is for whoever stores them.
+pub struct ContentSplitter {
+    lengths: VecDeque<usize>,
+    held: Vec<u8>,
+}
+
+impl ContentSplitter {
+    /// Expects contents of these lengths, in this order.
+    ///
+    /// # Errors
+    /// When a length is beyond that of a small content.
+    pub fn new(lengths: impl IntoIterator<Item = u64>) -> Result<Self, Malformed> {
+        let small = |length| match usize::try_from(length) {
+            Ok(small) if length <= SMALL_CONTENT_BYTES_MAX => Ok(small),
+            _ => Err(malformed(format!("a content of {length} bytes"))),
+        };
+        Ok(Self {
+            lengths: lengths.into_iter().map(small).collect::<Result<_, _>>()?,
+            held: Vec::new(),
+        })
+    }
+
+    /// The contents that these plain bytes complete, in order; `None` for one
+    /// that is gone.
+    ///
+    /// # Errors
+    /// When a status byte is neither 0 nor 1, or bytes follow the last content.
+    pub fn push(&mut self, plain: &[u8]) -> Result<Vec<Option<Vec<u8>>>, Malformed> {
+        self.held.extend_from_slice(plain);
+        let mut contents = Vec::new();
+        let mut used = 0;
+        while let Some((content, length)) = self.next(used)? {
+            contents.push(content);
+            used += length;
+        }
+        self.held.drain(..used);
+        Ok(contents)
+    }
+
+    /// The content at `start` and the plain bytes it takes, if complete.
+    fn next(&mut self, start: usize) -> Result<Option<Cut>, Malformed> {
+        let Some((&status, rest)) = self.held[start..].split_first() else {
+            return Ok(None);
+        };
+        let Some(&length) = self.lengths.front() else {
+            return Err(malformed("bytes after the last content"));
+        };
+        let (content, used) = match status {
+            GONE => (None, 1),
+            PRESENT if rest.len() < length => return Ok(None),
+            PRESENT => (Some(rest[..length].to_vec()), 1 + length),
+            other => return Err(malformed(format!("content status {other}"))),
+        };
+        self.lengths.pop_front();
+        Ok(Some((content, used)))
+    }
+
+    /// Whether all contents have come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Checks that the section may end here.
+    ///
+    /// # Errors
+    /// When contents are missing.
+    pub fn finish(self) -> Result<(), Malformed> {
+        match self.lengths.len() {
+            0 => Ok(()),
+            missing => Err(malformed(format!("{missing} contents are missing"))),
+        }
+    }
+}
+
+fn malformed(reason: impl Into<String>) -> Malformed {
+    Malformed {
+        what: "section",
+        reason: reason.into(),
+    }
+}
