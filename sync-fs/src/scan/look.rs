@@ -101,7 +101,7 @@ impl<'r> Scratch<'r> {
 
     /// The kernel alone sets change times, so a recent one always counts. A
     /// modification time far in the future was set by hand and says nothing.
-    fn is_racy(&self, key: &StatKey) -> bool {
+    pub(super) fn is_racy(&self, key: &StatKey) -> bool {
         let recent = self.racy_from_ns..=self.racy_from_ns.saturating_add(2 * RACY_NS);
         key.ctime_ns >= self.racy_from_ns || recent.contains(&key.mtime_ns)
     }

@@ -3,13 +3,17 @@ use std::{
     ops::ControlFlow,
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, fs::symlink},
     path::Path,
+    time::UNIX_EPOCH,
 };
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use sync_core::{ContentId, Entry, Mode};
 
 use super::*;
-use crate::{observed::Seen, root::Kind};
+use crate::{
+    observed::Seen,
+    root::{Kind, StatKey},
+};
 
 const NOTHING_EXCLUDED: &(dyn Fn(&RelPath, bool) -> bool + Sync) = &|_, _| false;
 
@@ -92,6 +96,10 @@ fn changed(scan: &Scan) -> Vec<String> {
     scan.changed.iter().map(|s| s.path.escaped()).collect()
 }
 
+fn entries(scan: &Scan) -> Vec<(&RelPath, &Entry)> {
+    scan.changed.iter().map(|s| (&s.path, &s.entry)).collect()
+}
+
 fn troubles(scan: &Scan) -> Vec<(String, Trouble)> {
     scan.problems
         .iter()
@@ -166,13 +174,38 @@ fn a_touched_file_is_refreshed_and_not_changed() {
 fn an_edit_of_the_same_size_in_the_same_instant_is_found() {
     let mut fixture = Fixture::new(&[("a", "old")]);
     let mut first = fixture.scan(options());
-    assert!(first.changed[0].seen.racy);
     fixture.write("a", "new");
     // Whatever the clock of the file system did: the times are those seen.
-    let now = fixture.root.stat(&path("a")).unwrap().unwrap().key;
-    first.changed[0].seen.key = now;
+    let key = fixture.root.stat(&path("a")).unwrap().unwrap().key;
+    first.changed[0].seen = Seen { key, racy: true };
     first.apply_to(&mut fixture.observed);
     assert_eq!(changed(&fixture.scan(options())), ["a"]);
+}
+
+#[test]
+fn times_prove_nothing_until_they_are_two_seconds_old() {
+    let read = |_| ControlFlow::Continue(());
+    let scratch = look::Scratch::new(&read);
+    let now_ns = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let seconds = 1_000_000_000;
+    // (age of the change, age of the modification) in seconds
+    let cases = [
+        ((0, 900), true),
+        ((1, 900), true),
+        ((-60, 900), true),
+        ((900, 1), true),
+        ((900, 900), false),
+        ((4, 4), false),
+        ((900, -900), false), // set by hand to the future
+    ];
+    for ((change, modification), racy) in cases {
+        let key = StatKey {
+            ctime_ns: now_ns - change * seconds,
+            mtime_ns: now_ns - modification * seconds,
+            ..StatKey::default()
+        };
+        assert_eq!(scratch.is_racy(&key), racy, "{change} {modification}");
+    }
 }
 
 #[test]
@@ -355,13 +388,13 @@ fn two_threads_find_what_one_finds() {
     };
     let (one, other) = (fixture.scan(options()), fixture.scan(two));
     assert_eq!(one.changed.len(), 1500 + 150 * 4 + 2);
-    assert_eq!(one.changed, other.changed);
+    assert_eq!(entries(&one), entries(&other));
     fixture.take_up(one);
     fs::remove_dir_all(fixture.path().join("deep/500")).unwrap();
     fixture.write("flat/7", "edited");
     let (one, other) = (fixture.scan(options()), fixture.scan(two));
     assert_eq!(one.gone, other.gone);
-    assert_eq!(one.changed, other.changed);
+    assert_eq!(entries(&one), entries(&other));
     assert_eq!((one.gone.len(), one.changed.len()), (4, 1));
 }
 
