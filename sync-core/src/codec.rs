@@ -8,12 +8,14 @@
 //! compatible codec can take its place here.
 
 use bincode::{
-    BorrowDecode, Decode, Encode, config,
+    BorrowDecode, config,
     de::{BorrowDecoder, Decoder},
     enc::Encoder,
     error::{DecodeError, EncodeError},
 };
 use thiserror::Error;
+
+pub use bincode::{Decode, Encode};
 
 use crate::{
     content::ContentId,
@@ -41,6 +43,15 @@ pub struct Malformed {
 #[must_use]
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, config::standard()).expect("encoding into memory cannot fail")
+}
+
+/// Appends the bytes of `value` to `out`.
+///
+/// # Panics
+/// Never for the types of this crate: encoding into memory cannot fail.
+pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
+    bincode::encode_into_std_write(value, out, config::standard())
+        .expect("encoding into memory cannot fail");
 }
 
 /// The value in `bytes`, all of which it must use.
