@@ -6,3 +6,8 @@ pub mod config;
 pub mod control;
 pub mod events;
 pub mod failure;
+pub mod identity;
+pub mod pairing;
+pub mod private_file;
+pub mod transport;
+pub mod trust;

@@ -1,0 +1,409 @@
+//! Messages on a stream: a little-endian `u32` length, then that many bytes of
+//! [`codec`](sync_core::codec).
+//!
+//! Both halves bound what they hold and how long they wait. A peer that stops
+//! or dribbles is cut; a frame that claims too much is refused before anything
+//! is allocated for it.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use quinn::{ReadError, StoppedError, WriteError};
+use sync_core::{
+    codec::{self, Decode, Encode, Malformed},
+    limits::FRAME_BYTES_MAX,
+};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::{connection::Connection, loss::Loss};
+
+/// Bytes of the length before each frame.
+const LENGTH_BYTES: usize = 4;
+/// Small frames are held back until this many bytes are due: one write then
+/// fills dozens of packets.
+const COALESCE_BYTES: usize = 256 << 10;
+/// Handed to quinn at once. It counts a slice against the send window until the
+/// last of its bytes is acknowledged, so slices stay well below that window.
+const WRITE_BYTES_MAX: usize = 256 << 10;
+/// Packets taken from quinn in one call.
+const READ_CHUNKS: usize = 64;
+/// What must move within one patience for a transfer to count as alive.
+const PROGRESS_BYTES_MIN: usize = 4 << 10;
+
+/// Why a message did not go or come.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StreamError {
+    /// The connection is gone.
+    #[error("the connection was lost: {0}")]
+    Lost(#[from] Loss),
+    /// The peer ended the stream where a message was due.
+    #[error("the peer ended the conversation where a message was due")]
+    Ended,
+    /// The peer broke the stream off, or it ended inside a message.
+    #[error("the peer broke the conversation off")]
+    Cut,
+    /// Too slow.
+    #[error("the peer made no progress for {} s", patience.as_secs_f32())]
+    TimedOut {
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// Not the message that was due.
+    #[error("the peer sent what cannot be understood")]
+    Malformed(#[from] Malformed),
+    /// More than a frame may hold.
+    #[error("a message of {bytes} bytes passes the limit of {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
+impl StreamError {
+    /// Whether the peer is to blame, so that the connection should end with
+    /// [`Ending::Protocol`](super::Ending::Protocol).
+    #[must_use]
+    pub fn is_breach(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::TooLarge { .. })
+    }
+}
+
+impl From<WriteError> for StreamError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(cause) => Self::Lost(cause.into()),
+            // 0-RTT is never tried.
+            WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
+                Self::Cut
+            }
+        }
+    }
+}
+
+impl From<ReadError> for StreamError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(cause) => Self::Lost(cause.into()),
+            // Streams are read in order only, and 0-RTT is never tried.
+            ReadError::Reset(_)
+            | ReadError::ClosedStream
+            | ReadError::IllegalOrderedRead
+            | ReadError::ZeroRttRejected => Self::Cut,
+        }
+    }
+}
+
+/// Until when the next bit of progress is due.
+struct Pace {
+    patience: Duration,
+    due: Instant,
+    moved: usize,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            due: Instant::now() + patience,
+            moved: 0,
+        }
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.moved += bytes;
+        if self.moved >= PROGRESS_BYTES_MIN {
+            *self = Self::new(self.patience);
+        }
+    }
+
+    async fn wait<T, E: Into<StreamError>>(
+        &self,
+        connection: &Connection,
+        step: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, StreamError> {
+        match timeout_at(self.due, step).await {
+            Ok(outcome) => outcome.map_err(|error| match error.into() {
+                StreamError::Lost(loss) => StreamError::Lost(connection.refine(loss)),
+                other => other,
+            }),
+            Err(_) => Err(StreamError::TimedOut {
+                patience: self.patience,
+            }),
+        }
+    }
+}
+
+/// The sending half of a stream.
+///
+/// Every call may be dropped while it waits: what was queued stays queued and
+/// the next call goes on with it. Dropping the half ends the stream after what
+/// was flushed; what was only queued is lost.
+#[derive(Debug)]
+pub struct Sender {
+    stream: quinn::SendStream,
+    patience: Duration,
+    /// Frames not handed on yet.
+    queued: Vec<u8>,
+    /// Frames that quinn takes as the peer makes room.
+    leaving: Bytes,
+    /// Kept open by this.
+    connection: Connection,
+}
+
+impl Sender {
+    pub(super) fn new(stream: quinn::SendStream, connection: Connection) -> Self {
+        Self {
+            stream,
+            patience: connection.deadlines().patience,
+            queued: Vec::new(),
+            leaving: Bytes::new(),
+            connection,
+        }
+    }
+
+    /// Waits at most `patience` for each step from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Which streams of the connection go first: higher numbers before lower
+    /// ones, 0 where nothing is said.
+    pub fn set_priority(&mut self, priority: i32) {
+        // Fails on a stream that has ended, where order means nothing.
+        drop(self.stream.set_priority(priority));
+    }
+
+    /// Sends `message` and everything queued before it.
+    ///
+    /// # Errors
+    /// When the message is too large, or the peer is gone or takes nothing.
+    pub async fn send<T: Encode>(&mut self, message: &T) -> Result<(), StreamError> {
+        append_frame(&mut self.queued, message)?;
+        self.flush().await
+    }
+
+    /// Queues `message`, to go out with the next [`Sender::flush`] or when
+    /// enough has come together.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn feed<T: Encode>(&mut self, message: &T) -> Result<(), StreamError> {
+        append_frame(&mut self.queued, message)?;
+        if self.queued.len() < COALESCE_BYTES {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    /// Hands everything queued to the connection.
+    ///
+    /// # Errors
+    /// When the peer is gone or takes nothing.
+    pub async fn flush(&mut self) -> Result<(), StreamError> {
+        loop {
+            self.write_leaving().await?;
+            if self.queued.is_empty() {
+                return Ok(());
+            }
+            self.leaving = Bytes::from(std::mem::take(&mut self.queued));
+        }
+    }
+
+    /// Flushes and tells the peer that nothing more follows.
+    ///
+    /// # Errors
+    /// As [`Sender::flush`].
+    pub async fn finish(&mut self) -> Result<(), StreamError> {
+        self.flush().await?;
+        self.stream.finish().map_err(|_| StreamError::Cut)
+    }
+
+    /// Waits until the peer's transport has everything of a finished stream:
+    /// only then may the connection be closed without losing some of it.
+    ///
+    /// # Errors
+    /// When the peer is gone, breaks off, or is silent for a patience.
+    pub async fn delivered(&mut self) -> Result<(), StreamError> {
+        let pace = Pace::new(self.patience);
+        let stopped = self.stream.stopped();
+        let step = async { stopped.await.map_err(stopped_early) };
+        match pace.wait(&self.connection, step).await? {
+            None => Ok(()),
+            Some(_) => Err(StreamError::Cut),
+        }
+    }
+
+    async fn write_leaving(&mut self) -> Result<(), StreamError> {
+        let mut pace = Pace::new(self.patience);
+        while !self.leaving.is_empty() {
+            let length = self.leaving.len().min(WRITE_BYTES_MAX);
+            let mut slice = [self.leaving.slice(..length)];
+            let written = pace
+                .wait(&self.connection, self.stream.write_chunks(&mut slice))
+                .await?;
+            self.leaving.advance(written.bytes);
+            pace.moved(written.bytes);
+        }
+        Ok(())
+    }
+}
+
+fn stopped_early(error: StoppedError) -> StreamError {
+    match error {
+        StoppedError::ConnectionLost(cause) => StreamError::Lost(cause.into()),
+        StoppedError::ZeroRttRejected => StreamError::Cut,
+    }
+}
+
+/// Appends the frame of `message`, or nothing where it is too large.
+fn append_frame<T: Encode>(queued: &mut Vec<u8>, message: &T) -> Result<(), StreamError> {
+    let start = queued.len();
+    queued.extend_from_slice(&[0; LENGTH_BYTES]);
+    codec::encode_into(message, queued);
+    let bytes = queued.len() - start - LENGTH_BYTES;
+    let Ok(length) = check_length(bytes, FRAME_BYTES_MAX) else {
+        queued.truncate(start);
+        return Err(StreamError::TooLarge {
+            bytes,
+            bytes_max: FRAME_BYTES_MAX,
+        });
+    };
+    queued[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// The receiving half of a stream.
+///
+/// Every call may be dropped while it waits: what has come is kept for the next
+/// call. Dropping the half tells the peer to stop sending.
+#[derive(Debug)]
+pub struct Receiver {
+    stream: quinn::RecvStream,
+    patience: Duration,
+    frame_bytes_max: usize,
+    /// What has come and was not taken.
+    buffer: BytesMut,
+    chunks: Box<[Bytes; READ_CHUNKS]>,
+    /// Kept open by this.
+    connection: Connection,
+}
+
+impl Receiver {
+    pub(super) fn new(stream: quinn::RecvStream, connection: Connection) -> Self {
+        Self {
+            stream,
+            patience: connection.deadlines().patience,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            buffer: BytesMut::new(),
+            chunks: Box::new([const { Bytes::new() }; READ_CHUNKS]),
+            connection,
+        }
+    }
+
+    /// Waits at most `patience` for each step from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Takes no frame of more than `bytes_max` bytes from now on.
+    pub fn set_frame_bytes_max(&mut self, bytes_max: usize) {
+        self.frame_bytes_max = bytes_max.min(FRAME_BYTES_MAX);
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// When there is none, or it is broken, too large or too slow.
+    pub async fn receive<T: Decode<()>>(&mut self) -> Result<T, StreamError> {
+        self.next().await?.ok_or(StreamError::Ended)
+    }
+
+    /// The next message, or `None` after the last.
+    ///
+    /// # Errors
+    /// When the message is broken, too large or too slow, or the peer broke off.
+    pub async fn next<T: Decode<()>>(&mut self) -> Result<Option<T>, StreamError> {
+        let mut pace = Pace::new(self.patience);
+        loop {
+            if let Some(length) = self.complete_frame()? {
+                self.buffer.advance(LENGTH_BYTES);
+                let frame = self.buffer.split_to(length);
+                return Ok(Some(codec::decode(&frame)?));
+            }
+            let begun = !self.buffer.is_empty();
+            match self.read_more(&pace).await? {
+                0 if begun => return Err(StreamError::Cut),
+                0 => return Ok(None),
+                // The wait for a message is over, the wait for its rest begins.
+                _ if !begun => pace = Pace::new(self.patience),
+                bytes => pace.moved(bytes),
+            }
+        }
+    }
+
+    /// The length of the frame at the start of the buffer, once all of it is
+    /// there.
+    fn complete_frame(&mut self) -> Result<Option<usize>, StreamError> {
+        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let claimed = u32::from_le_bytes(*head) as usize;
+        let length = check_length(claimed, self.frame_bytes_max)? as usize;
+        let whole = LENGTH_BYTES + length;
+        if self.buffer.len() < whole {
+            self.buffer.reserve(whole - self.buffer.len());
+            return Ok(None);
+        }
+        Ok(Some(length))
+    }
+
+    /// Reads what is there or waits for something; 0 at the end.
+    async fn read_more(&mut self, pace: &Pace) -> Result<usize, StreamError> {
+        let step = self.stream.read_chunks(&mut self.chunks[..]);
+        let count = pace.wait(&self.connection, step).await?.unwrap_or(0);
+        let mut bytes = 0;
+        for chunk in &mut self.chunks[..count] {
+            let chunk = std::mem::take(chunk);
+            bytes += chunk.len();
+            self.buffer.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+fn check_length(bytes: usize, bytes_max: usize) -> Result<u32, StreamError> {
+    match u32::try_from(bytes) {
+        Ok(length) if bytes <= bytes_max => Ok(length),
+        _ => Err(StreamError::TooLarge { bytes, bytes_max }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_its_length_and_its_bytes() {
+        let mut queued = Vec::new();
+        append_frame(&mut queued, &(1_u8, true)).unwrap();
+        append_frame(&mut queued, &7_u8).unwrap();
+        assert_eq!(queued, [2, 0, 0, 0, 1, 1, 1, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn a_message_too_large_leaves_the_queue_as_it_was() {
+        // The codec spends five bytes on the length of a long byte string.
+        let largest = vec![0_u8; FRAME_BYTES_MAX - 5];
+        let mut queued = Vec::new();
+        append_frame(&mut queued, &largest).unwrap();
+        let length = queued.len();
+        assert_eq!(length, LENGTH_BYTES + FRAME_BYTES_MAX);
+        let too_large = vec![0_u8; FRAME_BYTES_MAX - 4];
+        let error = append_frame(&mut queued, &too_large).unwrap_err();
+        assert!(matches!(error, StreamError::TooLarge { .. }), "{error}");
+        assert_eq!(queued.len(), length);
+    }
+}
