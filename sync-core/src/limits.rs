@@ -30,6 +30,9 @@ pub const LIST_ENTRIES_MAX: u64 = 2_000;
 pub const TREES_MAX: usize = 256;
 /// Peers in one node's configuration.
 pub const PEERS_MAX: usize = 256;
+/// Exclude and include rules of one tree: each is asked for every path and for
+/// every directory above it.
+pub const EXCLUDE_RULES_MAX: usize = 1_000;
 
 /// FastCDC cut points (even, powers of two: other averages changed their cut
 /// points between releases of the crate).
