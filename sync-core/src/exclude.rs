@@ -247,3 +247,164 @@ fn starts(path: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
     let slash = |&at: &usize| path[at] == b'/';
     std::iter::once(0).chain((0..path.len()).filter(slash).map(|at| at + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules as on a command line (`-` excludes, `+` includes), then paths
+    /// (directories end in `/`), each with whether it is excluded.
+    type Case = (&'static [&'static str], &'static [(&'static str, bool)]);
+
+    fn check((rules, paths): Case) {
+        let mut parsed = Rules::new();
+        for rule in rules {
+            parsed.exclude(rule.as_bytes()).unwrap();
+        }
+        for (path, excluded) in paths {
+            let is_directory = path.ends_with('/');
+            let path = RelPath::new(path.trim_end_matches('/').as_bytes()).unwrap();
+            assert_eq!(
+                parsed.matches(&path, is_directory),
+                *excluded,
+                "{path} with {rules:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn patterns_mean_what_the_manual_of_rsync_says() {
+        let cases: &[Case] = &[
+            (&[], &[("a", false), ("a/", false)]),
+            (&["*.o"], &[("x.o", true), ("d/x.o", true), ("x.oo", false)]),
+            (
+                &["/foo"],
+                &[("foo", true), ("foo/", true), ("d/foo", false)],
+            ),
+            (
+                &["foo/"],
+                &[
+                    ("foo", false),
+                    ("foo/", true),
+                    ("foo/x", true),
+                    ("d/foo/x", true),
+                ],
+            ),
+            (
+                &["foo/*/bar"],
+                &[
+                    ("foo/a/bar", true),
+                    ("d/foo/a/bar/", true),
+                    ("foo/bar", false),
+                    ("foo/a/b/bar", false),
+                ],
+            ),
+            (
+                &["/foo/**/bar"],
+                &[
+                    ("foo/a/bar", true),
+                    ("foo/a/b/bar", true),
+                    ("foo/bar", false),
+                    ("d/foo/a/bar", false),
+                ],
+            ),
+            (
+                &["+ */", "+ *.c", "- *"],
+                &[
+                    ("a/", false),
+                    ("a/x.c", false),
+                    ("a/x.h", true),
+                    ("x.c", false),
+                ],
+            ),
+            (
+                &["+ foo/", "+ foo/bar.c", "- *"],
+                &[
+                    ("foo/", false),
+                    ("foo/bar.c", false),
+                    ("foo/x.c", true),
+                    ("bar.c", true),
+                ],
+            ),
+            (
+                &["foo/bar"],
+                &[
+                    ("foo/bar", true),
+                    ("d/foo/bar", true),
+                    ("dfoo/bar", false),
+                    ("bar", false),
+                ],
+            ),
+            (
+                &["dir/***"],
+                &[
+                    ("dir/", true),
+                    ("dir/x", true),
+                    ("d/dir/x/y", true),
+                    ("dir", false),
+                ],
+            ),
+            (
+                &["dir/**"],
+                &[("dir/", false), ("dir/x", true), ("d/dir/x/y", true)],
+            ),
+            (
+                &["**/tmp"],
+                &[("tmp", true), ("a/tmp", true), ("a/tmpx", false)],
+            ),
+            (&["a?c"], &[("abc", true), ("a/c", false), ("abbc", false)]),
+            (&["*.[ch]"], &[("x.c", true), ("x.h", true), ("x.o", false)]),
+            (&["[!a-c]x"], &[("dx", true), ("bx", false)]),
+            (&["[]x]"], &[("]", true), ("x", true), ("y", false)]),
+            (&["[[:digit:]-]"], &[("7", true), ("-", true), ("a", false)]),
+            (&[r"foo\bar"], &[(r"foo\bar", true), ("foobar", false)]),
+            (&[r"foo\bar*"], &[("foobar1", true), (r"foo\bar1", false)]),
+            (&[r"a\*", "x*"], &[("ab", false), ("xb", true)]),
+            (
+                &["*.back"],
+                &[
+                    ("default/api/a.xml.back", true),
+                    ("default/api/a.xml", false),
+                ],
+            ),
+            (&["- secret/", "+ secret/open"], &[("secret/open", true)]),
+            (&["- *", "!", "- a"], &[("a", true), ("b", false)]),
+            (
+                &["*a*a*a*a*a*b"],
+                &[("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", false)],
+            ),
+        ];
+        cases.iter().copied().for_each(check);
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_match_byte_for_byte() {
+        let mut rules = Rules::new();
+        rules.exclude(b"\xff?").unwrap();
+        assert!(rules.matches(&RelPath::new(b"d/\xff\xfe").unwrap(), false));
+        assert!(!rules.matches(&RelPath::new(b"d/\xfe\xfe").unwrap(), false));
+    }
+
+    #[test]
+    fn files_of_patterns_have_comments_and_signs() {
+        let mut rules = Rules::new();
+        rules
+            .exclude_lines(b"# comment\n; too\n\n+ keep.log\r\n*.log")
+            .unwrap();
+        rules.include_lines(b"x").unwrap();
+        assert_eq!(rules.rules.len(), 3);
+        assert!(rules.matches(&RelPath::new(b"a.log").unwrap(), false));
+        assert!(!rules.matches(&RelPath::new(b"keep.log").unwrap(), false));
+    }
+
+    #[test]
+    fn what_cannot_match_is_refused() {
+        for pattern in ["", "/", "[a", "[[:nothing:]]", "*\\", "+ "] {
+            assert!(
+                Rules::new().exclude(pattern.as_bytes()).is_err(),
+                "{pattern}"
+            );
+        }
+        assert!(Rules::new().exclude(&[b'x'; PATH_BYTES_MAX + 1]).is_err());
+    }
+}
