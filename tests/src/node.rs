@@ -157,9 +157,7 @@ impl Node {
     pub fn trust(&self, other: &Self) {
         let arguments = ["trust", "add", &other.name, "--id", &other.id];
         let address = ["--address", &other.address];
-        self.run(&[&arguments[..], &address[..]].concat())
-            .exits(0)
-            .done();
+        self.run(&[&arguments[..], &address[..]].concat()).exits(0);
     }
 
     /// The binary with this node's configuration and `arguments`, not run yet.

@@ -33,7 +33,6 @@ impl Outcome {
     ///
     /// # Panics
     /// When it is another one; shows the output.
-    #[must_use = "the output is for looking at; end with `;` after `.done()` otherwise"]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(
             self.code,
@@ -45,9 +44,6 @@ impl Outcome {
         );
         self
     }
-
-    /// Ends a chain whose output does not matter.
-    pub fn done(self) {}
 
     /// The JSON lines on stdout.
     ///

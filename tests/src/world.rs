@@ -83,7 +83,6 @@ impl World {
     ///
     /// # Panics
     /// When it cannot be written.
-    #[must_use]
     pub fn fill(&self, files: usize) -> Vec<Api> {
         artifacts::fill(&self.active.tree, files, 1).expect("the tree can be written")
     }
@@ -117,7 +116,7 @@ impl World {
 
     /// Has the active send everything and waits until the passive shows it.
     pub fn push(&self) {
-        self.active.run(&["push", "--wait=applied"]).exits(0).done();
+        self.active.run(&["push", "--wait=applied"]).exits(0);
     }
 
     /// Waits until the passive's tree is the active's.
@@ -125,6 +124,15 @@ impl World {
         wait::until("the passive's tree to equal the active's", DEADLINE, || {
             compare::equal(&self.active.tree, &self.passive.tree, strictness)
         });
+    }
+
+    /// The same, where emptied artifact directories may stay on the passive.
+    pub fn until_equal_but_empty_directories(&self) {
+        wait::until(
+            "the passive's files to equal the active's",
+            DEADLINE,
+            || compare::equal_files(&self.active.tree, &self.passive.tree),
+        );
     }
 
     /// Waits until the active knows that the passive has everything.

@@ -1,0 +1,21 @@
+//! End-to-end tests: the real binary, two nodes and more, seen from outside.
+//!
+//! Modules are named by what an operator would worry about. `heavy` holds what
+//! loads the machine and therefore runs alone.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod audit;
+mod away;
+mod commands;
+mod corpus;
+mod crash;
+mod deploy;
+mod disk_full;
+mod drift;
+mod follow;
+mod guard;
+mod heavy;
+mod hostile;
+mod quick_start;
+mod several;
+mod trust;
