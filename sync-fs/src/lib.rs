@@ -4,6 +4,7 @@
 //! one. What a change means is decided in `sync-core`; when it happens is
 //! decided in `sync-daemon`.
 
+pub mod journal;
 pub mod observed;
 pub mod root;
 pub mod scan;
