@@ -6,29 +6,55 @@ use std::{
     process::Command,
 };
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// A mounted file system, unmounted when dropped.
 #[derive(Debug)]
 pub struct Mounted {
     directory: TempDir,
+    /// The file behind a loop device; it goes with the last mount.
+    _image: Option<NamedTempFile>,
 }
 
 impl Mounted {
     /// A tmpfs of `bytes`; `None`, said on the terminal, where mounting is not
     /// allowed.
-    ///
-    /// # Panics
-    /// When there is no temporary directory.
-    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     #[must_use]
     pub fn tmpfs(bytes: u64) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a temporary directory");
         let size = format!("size={bytes}");
-        match mount(&["-t", "tmpfs", "-o", &size, "tmpfs"], directory.path()) {
-            Ok(()) => Some(Self { directory }),
+        Self::mount(&["-t", "tmpfs", "-o", &size, "tmpfs"], None)
+    }
+
+    /// A fresh ext4 with a journal, of `bytes`, on a loop device over a file in
+    /// memory; `None` as for [`Mounted::tmpfs`].
+    ///
+    /// # Panics
+    /// When memory does not hold the file.
+    #[must_use]
+    pub fn ext4(bytes: u64) -> Option<Self> {
+        let image = NamedTempFile::new_in("/dev/shm").expect("a file in memory");
+        image
+            .as_file()
+            .set_len(bytes)
+            .expect("a sparse file of any size");
+        let path = image.path().to_str().expect("a plain name").to_owned();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", &path]).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        Self::mount(&["-t", "ext4", "-o", "loop", &path], Some(image))
+    }
+
+    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
+    fn mount(arguments: &[&str], image: Option<NamedTempFile>) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        match mount(arguments, directory.path()) {
+            Ok(()) => Some(Self {
+                directory,
+                _image: image,
+            }),
             Err(error) => {
-                println!("SKIPPED: no tmpfs can be mounted here: {error}");
+                println!("SKIPPED: nothing can be mounted here: {error}");
                 None
             }
         }

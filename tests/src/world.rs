@@ -1,7 +1,7 @@
 //! An active and a passive node that trust each other, in one temporary
 //! directory.
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,12 +34,18 @@ impl World {
     }
 
     /// The same with other settings.
-    ///
-    /// # Panics
-    /// When there is no temporary directory.
     #[must_use]
     pub fn with(settings: &Settings) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::within(&env::temp_dir(), settings)
+    }
+
+    /// The same in a directory inside `place`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn within(place: &Path, settings: &Settings) -> Self {
+        let directory = tempfile::tempdir_in(place).expect("a temporary directory");
         let node = |name, role| Node::init(&directory.path().join(name), name, role, settings);
         let (active, passive) = (node("apim-1", Role::Active), node("apim-2", Role::Passive));
         active.trust(&passive);
