@@ -360,7 +360,8 @@ fn set(config: &mut toml::Table, table: &str, key: &str, value: impl Into<toml::
 /// A loopback address whose UDP port is free. Ports are taken below the range
 /// from which the kernel gives ports to clients, each process from its own part,
 /// so that nobody takes the port before the daemon does.
-fn free_address() -> String {
+#[must_use]
+pub fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let part = u16::try_from(process::id() % 1000).unwrap_or(0) * 12;
     loop {

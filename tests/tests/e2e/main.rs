@@ -17,5 +17,6 @@ mod guard;
 mod heavy;
 mod hostile;
 mod quick_start;
+mod rsync_facts;
 mod several;
 mod trust;

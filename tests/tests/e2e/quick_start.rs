@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::UdpSocket,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -10,7 +10,7 @@ use std::{
 use sync_tests::{
     binary,
     compare::{self, Strictness},
-    node::finish,
+    node::{finish, free_address},
 };
 
 /// Marks the block in the README.
@@ -19,16 +19,17 @@ const HEADING: &str = "## Quick start";
 #[test]
 fn the_quick_start_of_the_readme_works_when_pasted() {
     let readme = fs::read_to_string(binary::workspace().join("README.md")).unwrap();
-    let script = with_free_ports(&block_after(&readme, HEADING));
+    let script = with_free_addresses(&block_after(&readme, HEADING));
     let home = tempfile::tempdir().unwrap();
     let mut shell = Command::new("sh");
     shell
         .args(["-eu", "-c", &ended_by_a_trap(&script)])
         .current_dir(home.path())
         .env("PATH", path_with(binary::apim_sync().parent().unwrap()))
+        .process_group(0)
         .stdin(Stdio::null());
     let outcome = finish(shell).exits(0);
-    assert!(outcome.stdout.contains("id: ") || !outcome.stdout.is_empty());
+    assert!(outcome.stdout.contains("id: "), "{}", outcome.stdout);
     compare::equal(
         &home.path().join("apim-1/synapse-configs"),
         &home.path().join("apim-2/synapse-configs"),
@@ -49,16 +50,17 @@ fn block_after(readme: &str, heading: &str) -> String {
     last.split("```").next().unwrap_or(last).to_owned()
 }
 
-/// The ports of the README may be taken on this machine.
-fn with_free_ports(script: &str) -> String {
-    let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-    let [first, second] = sockets.map(|socket| socket.local_addr().unwrap().port().to_string());
-    script.replace("7420", &first).replace("7430", &second)
+/// The addresses of the README may be taken on this machine.
+fn with_free_addresses(script: &str) -> String {
+    script
+        .replace("127.0.0.1:7420", &free_address())
+        .replace("127.0.0.1:7430", &free_address())
 }
 
-/// What is started in the background ends with the shell, also when a line fails.
+/// What is started in the background ends with the shell, also when a line
+/// fails: all are in one process group.
 fn ended_by_a_trap(script: &str) -> String {
-    format!("trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}")
+    format!("trap 'trap \"\" TERM; kill 0; wait' EXIT\n{script}")
 }
 
 fn path_with(directory: &Path) -> std::ffi::OsString {
