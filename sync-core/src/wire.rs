@@ -94,9 +94,6 @@ pub struct TreeStatus {
     pub entries: u64,
     /// Contents kept from an interrupted generation, so that asking first pays.
     pub staged: u64,
-    /// Whether an unfinished first fill or the configuration allows deletions
-    /// and replacements of files that were never synchronised.
-    pub fresh: bool,
 }
 
 /// Redeems an invitation.
@@ -203,6 +200,9 @@ pub enum Reply {
     },
     /// Nothing was changed.
     Refused(Refusal),
+    /// The work goes on: so that silence always means trouble. May come at any
+    /// time.
+    Working,
 }
 
 /// Consecutive positions in a change list.
