@@ -9,5 +9,6 @@ pub mod failure;
 pub mod identity;
 pub mod pairing;
 pub mod private_file;
+pub mod standing;
 pub mod transport;
 pub mod trust;
