@@ -10,16 +10,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sync_core::{Preset, TreeName, guard::Guard};
+use sync_core::{Preset, TreeName, exclude::Rules, guard::Guard};
 
-mod address;
+use crate::{
+    transport::Address,
+    trust::{NodeName, Peer},
+};
+
 mod check;
 mod error;
 mod file;
+mod listen;
 mod source;
 
-pub use address::{Address, AddressError};
 pub use error::{ConfigError, Origin};
+pub use listen::Listen;
 pub use source::VARIABLES;
 
 use source::Source;
@@ -33,14 +38,14 @@ pub const STATE_DIR_DEFAULT: &str = "/var/lib/apim-sync";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A node's configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The node itself.
     pub node: NodeConfig,
     /// Its trees, at least one, with distinct names, none inside another.
     pub trees: Vec<TreeConfig>,
     /// Peers pinned by hand in the file.
-    pub peers: Vec<PeerConfig>,
+    pub peers: Vec<Peer>,
     /// How changes are watched.
     pub watch: WatchConfig,
     /// When deletions halt.
@@ -51,9 +56,9 @@ pub struct Config {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeConfig {
     /// The node's name, for people.
-    pub name: String,
+    pub name: NodeName,
     /// Where peers reach this node; a node that does not listen only dials.
-    pub listen: Option<Address>,
+    pub listen: Option<Listen>,
     /// What to put in invitations instead of the listening address.
     pub advertise: Option<Address>,
     /// Absolute path of the state directory.
@@ -61,7 +66,7 @@ pub struct NodeConfig {
 }
 
 /// `[[tree]]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct TreeConfig {
     /// The same name on both nodes.
     pub name: TreeName,
@@ -69,24 +74,11 @@ pub struct TreeConfig {
     pub path: PathBuf,
     /// The rules it obeys.
     pub preset: Preset,
-    /// rsync patterns of paths that are left out.
-    pub exclude: Vec<String>,
-    /// rsync patterns of paths that stay in although `exclude` matches.
-    pub include: Vec<String>,
+    /// What is left out: `include` patterns are asked before `exclude` ones.
+    pub rules: Rules,
     /// Absolute path of the work directory, where it is not in the state
     /// directory because that is on another file system.
     pub work_dir: Option<PathBuf>,
-}
-
-/// `[[peer]]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PeerConfig {
-    /// The peer's name, for people.
-    pub name: String,
-    /// Where to dial it; without one, it dials.
-    pub address: Option<Address>,
-    /// Its node id, as `init` printed it.
-    pub id: String,
 }
 
 /// `[watch]`.

@@ -9,6 +9,7 @@
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
+use sync_core::exclude::{RuleError, Rules};
 use tokio::sync::mpsc;
 
 use crate::{events::Event, failure::Failure};
@@ -129,6 +130,24 @@ pub enum FilterRule {
     Include(String),
     /// Paths that match are left out.
     Exclude(String),
+    /// The text of a file of patterns; paths that match one are left out.
+    ExcludeLines(String),
+}
+
+/// The rules of one request.
+///
+/// # Errors
+/// When a pattern is malformed or there are too many.
+pub fn rules(filter: &[FilterRule]) -> Result<Rules, RuleError> {
+    let mut rules = Rules::new();
+    for rule in filter {
+        match rule {
+            FilterRule::Include(pattern) => rules.include(pattern.as_bytes())?,
+            FilterRule::Exclude(pattern) => rules.exclude(pattern.as_bytes())?,
+            FilterRule::ExcludeLines(text) => rules.exclude_lines(text.as_bytes())?,
+        }
+    }
+    Ok(rules)
 }
 
 /// Carries out requests.

@@ -7,15 +7,22 @@ use std::{
 
 use sync_core::{
     Preset, TreeName,
+    exclude::{RuleError, Rules},
     guard::Guard,
     limits::{PEERS_MAX, TREES_MAX},
 };
 
+use toml::Spanned;
+
 use super::{
-    Address, Config, ConfigError, NodeConfig, PeerConfig, STATE_DIR_DEFAULT, TreeConfig,
-    WatchConfig,
+    Config, ConfigError, Listen, NodeConfig, STATE_DIR_DEFAULT, TreeConfig, WatchConfig,
     file::{FileGuard, FileNode, FilePeer, FileTree, FileWatch},
     source::{Given, Source},
+};
+use crate::{
+    identity::NodeIdError,
+    transport::{Address, AddressError},
+    trust::{NodeName, NodeNameError, Peer},
 };
 
 /// Longest `settle_ms`: beyond a minute edits no longer flow.
@@ -45,7 +52,7 @@ fn node(source: &Source<'_>, file: FileNode) -> Result<NodeConfig> {
     let advertise = source.text_or_none("node.advertise", file.advertise)?;
     Ok(NodeConfig {
         name: node_name(&source.text("node.name", file.name)?)?,
-        listen: optional(listen, address)?,
+        listen: optional(listen, listened)?,
         advertise: optional(advertise, dialled)?,
         state_dir: optional(state_dir, absolute)?.unwrap_or_else(|| STATE_DIR_DEFAULT.into()),
     })
@@ -84,8 +91,7 @@ fn tree(
             Some(value) => preset(&source.in_file("tree.preset", value))?,
             None => Preset::default(),
         },
-        exclude: patterns(source, "tree.exclude", file.exclude)?,
-        include: patterns(source, "tree.include", file.include)?,
+        rules: rules(source, file.include, file.exclude)?,
         work_dir: match file.work_dir {
             Some(value) => Some(absolute(&source.in_file("tree.work_dir", value))?),
             None => None,
@@ -148,11 +154,11 @@ fn check_work_dir(source: &Source<'_>, tree: &TreeConfig, trees: &[TreeConfig]) 
     Ok(())
 }
 
-fn peers(source: &Source<'_>, node: &str, files: Vec<FilePeer>) -> Result<Vec<PeerConfig>> {
+fn peers(source: &Source<'_>, node: &NodeName, files: Vec<FilePeer>) -> Result<Vec<Peer>> {
     if files.len() > PEERS_MAX {
         return Err(source.refused("peer", format!("more than {PEERS_MAX} peers")));
     }
-    let mut peers: Vec<PeerConfig> = Vec::with_capacity(files.len());
+    let mut peers: Vec<Peer> = Vec::with_capacity(files.len());
     for file in files {
         let peer = peer(source, node, &peers, file)?;
         peers.push(peer);
@@ -160,23 +166,21 @@ fn peers(source: &Source<'_>, node: &str, files: Vec<FilePeer>) -> Result<Vec<Pe
     Ok(peers)
 }
 
-fn peer(
-    source: &Source<'_>,
-    node: &str,
-    before: &[PeerConfig],
-    file: FilePeer,
-) -> Result<PeerConfig> {
+fn peer(source: &Source<'_>, node: &NodeName, before: &[Peer], file: FilePeer) -> Result<Peer> {
     let name = source.in_file("peer.name", file.name);
     let id = source.in_file("peer.id", file.id);
     let address = file
         .address
         .map(|value| source.in_file("peer.address", value));
-    let peer = PeerConfig {
+    let peer = Peer {
         name: node_name(&name)?,
         address: optional(address, dialled)?,
-        id: id.value.clone(),
+        id: id
+            .value
+            .parse()
+            .map_err(|error: NodeIdError| id.refused(error))?,
     };
-    if peer.name == node {
+    if peer.name == *node {
         return Err(name.refused(format!("`{node}` is this node itself")));
     }
     if before.iter().any(|other| other.name == peer.name) {
@@ -235,31 +239,19 @@ fn within(given: Option<Given<u64>>, default: u64, range: RangeInclusive<u64>) -
     Err(given.refused(format!("{} is not within {low} to {high}", given.value)))
 }
 
-fn address(given: &Given<String>) -> Result<Address> {
-    given.value.parse().map_err(|error| {
-        let value = sync_core::path::escape(given.value.as_bytes());
-        given.refused(format!("`{value}` is not an address: {error}"))
-    })
+fn listened(given: &Given<String>) -> Result<Listen> {
+    let parsed = given.value.parse();
+    parsed.map_err(|error: AddressError| given.refused(error))
 }
 
 fn dialled(given: &Given<String>) -> Result<Address> {
-    let address = address(given)?;
-    if address.port() == 0 {
-        return Err(given.refused("port 0 cannot be dialled"));
-    }
-    Ok(address)
+    let parsed = given.value.parse();
+    parsed.map_err(|error: AddressError| given.refused(error))
 }
 
-/// Node names obey the rule of tree names.
-fn node_name(given: &Given<String>) -> Result<String> {
-    match TreeName::new(&given.value) {
-        Ok(name) => Ok(name.to_string()),
-        Err(_) => Err(given.refused(format!(
-            "`{}` is not a node name: 1 to 64 letters, digits, `.`, `_` or `-`, \
-             not starting with `.` or `-`",
-            sync_core::path::escape(given.value.as_bytes())
-        ))),
-    }
+fn node_name(given: &Given<String>) -> Result<NodeName> {
+    let parsed = given.value.parse();
+    parsed.map_err(|error: NodeNameError| given.refused(error))
 }
 
 fn preset(given: &Given<String>) -> Result<Preset> {
@@ -271,19 +263,23 @@ fn preset(given: &Given<String>) -> Result<Preset> {
     })
 }
 
-fn patterns(
+fn rules(
     source: &Source<'_>,
-    key: &'static str,
-    values: Vec<toml::Spanned<String>>,
-) -> Result<Vec<String>> {
-    let check = |value| {
-        let given = source.in_file(key, value);
-        if given.value.is_empty() {
-            return Err(given.refused("an empty pattern matches nothing"));
-        }
-        Ok(given.value)
-    };
-    values.into_iter().map(check).collect()
+    include: Vec<Spanned<String>>,
+    exclude: Vec<Spanned<String>>,
+) -> Result<Rules> {
+    let mut rules = Rules::new();
+    for value in include {
+        let given = source.in_file("tree.include", value);
+        let added = rules.include(given.value.as_bytes());
+        added.map_err(|error: RuleError| given.refused(error))?;
+    }
+    for value in exclude {
+        let given = source.in_file("tree.exclude", value);
+        let added = rules.exclude(given.value.as_bytes());
+        added.map_err(|error: RuleError| given.refused(error))?;
+    }
+    Ok(rules)
 }
 
 /// An absolute path without `.` and `..`, so that two spellings of one

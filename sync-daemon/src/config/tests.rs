@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use sync_core::guard::MaxDelete;
+use sync_core::{RelPath, guard::MaxDelete};
 
 use super::{check, source::Source, *};
 
@@ -19,7 +19,7 @@ exclude = ["*.back"]
 [[peer]]
 name = "apim-2"
 address = "192.168.10.2:7420"
-id = "aa"
+id = "abababababababababababababababababababababababababababababababab"
 
 [watch]
 settle_ms = 40
@@ -39,7 +39,9 @@ fn a_full_file_is_taken_with_defaults_for_the_rest() {
     assert_eq!(config.node.listen.unwrap().port(), 7420);
     assert_eq!(config.trees[0].path, Path::new("/opt/wso2/synapse-configs"));
     assert_eq!(config.trees[0].preset, Preset::Synapse);
-    assert_eq!(config.peers[0].id, "aa");
+    assert_eq!(config.peers[0].id.short(), "abababab");
+    let backup = RelPath::new(b"default/api/a.xml.back").unwrap();
+    assert!(config.trees[0].rules.matches(&backup, false));
     assert_eq!(config.watch.settle_ms, 40);
     assert_eq!(config.watch.delete_hold_ms, 10_000);
     assert_eq!(config.guard.max_delete, MaxDelete::Files(50));
@@ -67,13 +69,16 @@ fn refusals_name_line_key_and_reason() {
         (
             "0.0.0.0:7420",
             "0.0.0.0",
-            "c.toml:3: node.listen: `0.0.0.0` is not an address: \
-             no port: write HOST:PORT, for example `192.168.10.2:7420`",
+            "c.toml:3: node.listen: `0.0.0.0` is no address: the port is missing; \
+             write host:port, such as 192.168.10.2:7420, apim-2.example.com:7420 \
+             or [2001:db8::2]:7420",
         ),
         (
             "192.168.10.2:7420",
             "192.168.10.2:0",
-            "c.toml:13: peer.address: port 0 cannot be dialled",
+            "c.toml:13: peer.address: `192.168.10.2:0` is no address: port 0 cannot be \
+             reached; write host:port, such as 192.168.10.2:7420, apim-2.example.com:7420 \
+             or [2001:db8::2]:7420",
         ),
         (
             "name = \"apim-2\"",
@@ -95,6 +100,17 @@ fn refusals_name_line_key_and_reason() {
             "\"/var/lib\"",
             "c.toml:8: tree.path: one of this and the state directory \
              (/var/lib/apim-sync) lies inside the other",
+        ),
+        (
+            "id = \"abab",
+            "id = \"xxab",
+            "c.toml:14: peer.id: `xxababababababababababababababababababababababababababababababab` \
+             is no node id: an id is 64 hexadecimal digits, as `init` prints them",
+        ),
+        (
+            "\"*.back\"",
+            "\"*.back\", \"\"",
+            "c.toml:9: tree.exclude: the pattern is empty",
         ),
         (
             "settle_ms = 40",
