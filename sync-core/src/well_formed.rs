@@ -15,6 +15,11 @@ use quick_xml::{
 };
 use thiserror::Error;
 
+use crate::path::escape;
+
+/// Characters of a reason: enough for a sentence and a long name.
+const REASON_CHARACTERS_MAX: usize = 200;
+
 /// Why a content is not well-formed XML.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {reason}")]
@@ -50,14 +55,20 @@ pub fn well_formed(content: &[u8]) -> Result<(), IllFormed> {
     }
 }
 
+/// Reasons quote the document, so they are cut short and made safe to show.
 fn at(text: &str, offset: u64, reason: impl ToString) -> IllFormed {
     let offset = usize::try_from(offset).map_or(text.len(), |offset| offset.min(text.len()));
+    let lines_before = text.as_bytes()[..offset]
+        .iter()
+        .filter(|&&byte| byte == b'\n');
+    let reason: String = reason
+        .to_string()
+        .chars()
+        .take(REASON_CHARACTERS_MAX)
+        .collect();
     IllFormed {
-        line: 1 + text.as_bytes()[..offset]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count(),
-        reason: reason.to_string(),
+        line: 1 + lines_before.count(),
+        reason: escape(reason.as_bytes()),
     }
 }
 
@@ -187,24 +198,37 @@ impl Document {
     }
 }
 
+/// `version`, then maybe `encoding`, then maybe `standalone`.
 fn check_declaration(declaration: &BytesDecl<'_>) -> Checked {
-    let wrong = |error: &dyn ToString| Cow::from(format!("XML declaration: {}", error.to_string()));
-    declaration.xml_version().map_err(|error| wrong(&error))?;
-    if let Some(encoding) = declaration.encoding() {
-        let encoding = encoding.map_err(|error| wrong(&error))?;
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if !encoding.starts_with(|first: char| first.is_ascii_alphabetic())
-            || !encoding.bytes().all(legal)
-        {
-            return Err("XML declaration: not the name of an encoding".into());
-        }
+    let element = BytesStart::from_content(&**declaration, "xml".len());
+    check_spacing(element.attributes_raw())?;
+    let mut rest = &["version", "encoding", "standalone"][..];
+    for attribute in element.attributes() {
+        let attribute = attribute.map_err(|error| Cow::from(error.to_string()))?;
+        let (name, value) = (attribute.key.as_ref(), &*attribute.value);
+        let place = rest.iter().position(|&wanted| wanted == name);
+        let place = place.filter(|&place| place == 0 || rest.len() < 3);
+        let place = place.filter(|_| pseudo_attribute_is_legal(name, value));
+        let place = place.ok_or_else(|| {
+            format!("`{name}=\"{value}\"` is out of place in the XML declaration")
+        })?;
+        rest = &rest[place + 1..];
     }
-    match declaration.standalone() {
-        Some(Err(error)) => Err(wrong(&error)),
-        Some(Ok(value)) if value != "yes" && value != "no" => {
-            Err("XML declaration: `standalone` is neither `yes` nor `no`".into())
+    if rest.len() == 3 {
+        return Err("the XML declaration does not begin with `version`".into());
+    }
+    Ok(())
+}
+
+fn pseudo_attribute_is_legal(name: &str, value: &str) -> bool {
+    let encoding = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match name {
+        "version" => ["1.0", "1.1"].contains(&value),
+        "standalone" => ["yes", "no"].contains(&value),
+        _ => {
+            value.starts_with(|first: char| first.is_ascii_alphabetic())
+                && value.bytes().all(encoding)
         }
-        _ => Ok(()),
     }
 }
 
@@ -239,19 +263,15 @@ fn check_name(name: &str) -> Checked {
     if characters.next().is_some_and(starts_name) && characters.all(continues_name) {
         Ok(())
     } else {
-        Err(format!(
-            "`{}` is not an XML name",
-            crate::path::escape(name.as_bytes())
-        )
-        .into())
+        Err(format!("`{}` is not an XML name", escape(name.as_bytes())).into())
     }
 }
 
-/// `NameStartChar` of XML 1.0.
+/// `NameStartChar` of XML 1.0, without the byte order mark: an editor's slip.
 fn starts_name(character: char) -> bool {
     matches!(character, ':' | '_' | 'A'..='Z' | 'a'..='z' | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}'
         | '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}' | '\u{2070}'..='\u{218F}'
-        | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}'
+        | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FEFE}' | '\u{FF00}'..='\u{FFFD}'
         | '\u{10000}'..='\u{EFFFF}')
 }
 
@@ -287,12 +307,16 @@ fn decode(content: &[u8]) -> Result<Cow<'_, str>, IllFormed> {
         [0, b'<', 0, b'?', ..] => utf16(content, u16::from_be_bytes),
         [b'<', 0, b'?', 0, ..] => utf16(content, u16::from_le_bytes),
         _ => match declared_encoding(content) {
-            Some(name) if !name.eq_ignore_ascii_case(b"utf-8") => {
+            Some(name) if !is_utf8(name) => {
                 Ok(content.iter().map(|&byte| char::from(byte)).collect())
             }
             _ => utf8(content),
         },
     }
+}
+
+fn is_utf8(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"utf-8") || name.eq_ignore_ascii_case(b"utf8")
 }
 
 fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, IllFormed> {
@@ -332,4 +356,181 @@ fn declared_encoding(content: &[u8]) -> Option<&[u8]> {
         .position(|word| word == b"encoding")?;
     let mut quoted = declaration[keyword..].splitn(3, |&byte| byte == b'"' || byte == b'\'');
     quoted.nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verdict(content: &[u8]) -> String {
+        well_formed(content).map_or_else(|error| error.to_string(), |()| "ok".into())
+    }
+
+    #[test]
+    fn whole_documents_pass() {
+        let cases: &[&[u8]] = &[
+            b"<a/>",
+            b"<a></a >\n",
+            b"\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<!-- c -->\n<?p q?>\n<a/><!-- d -->\n",
+            b"<?xml version='1.0' encoding='utf8' standalone='yes'?><a/>",
+            b"<a b='1' c = \"2>\">&lt;&#65;&#x1F600;<![CDATA[<&]]></a>",
+            b"<ns:a xmlns:ns='urn:x' ns:b='&quot;'/>",
+            b"<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>",
+            b"<?xml version='1.0' encoding='ISO-8859-1'?><a>\xE9</a>",
+            b"\xFF\xFE<\0a\0/\0>\0",
+            "<\u{e9}t\u{e9}>\u{1F600}</\u{e9}t\u{e9}>".as_bytes(),
+        ];
+        for content in cases {
+            assert_eq!(verdict(content), "ok", "{}", escape(content));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_held_with_line_and_reason() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "line 1: no root element: the document is empty"),
+            (b" \n", "line 2: no root element: the document is empty"),
+            (
+                b"<!-- c -->\n",
+                "line 2: no root element: the document is empty",
+            ),
+            (b"<a>\n<b>\n", "line 3: the document ends before `</b>`"),
+            (b"<a>\n<b x='1", "line 2: syntax error"),
+            (
+                b"<a>\n</b>",
+                "line 2: ill-formed document: expected `</a>`, but `</b>` was found",
+            ),
+            (
+                b"<a/>\n</a>",
+                "line 2: ill-formed document: close tag `</a>`",
+            ),
+            (b"<a/>\n<b/>", "line 2: a second root element"),
+            (b"<a/>\nx", "line 1: text outside the root element"),
+            (b"x<a/>", "line 1: text outside the root element"),
+            (b"&amp;<a/>", "line 1: a reference outside the root element"),
+            (
+                b"<![CDATA[x]]><a/>",
+                "line 1: a CDATA section outside the root element",
+            ),
+            (
+                b"\n<?xml version='1.0'?><a/>",
+                "line 2: the XML declaration is not at the start",
+            ),
+            (
+                b"<?xml encoding='UTF-8'?><a/>",
+                "line 1: `encoding=\"UTF-8\"` is out of place in the XML declaration",
+            ),
+            (
+                b"<?xml ?><a/>",
+                "line 1: the XML declaration does not begin with `version`",
+            ),
+            (
+                b"<?xml encoding='x' version='1.0'?><a/>",
+                "line 1: `encoding=\"x\"` is out of place in the XML declaration",
+            ),
+            (b"<a b='1' b='2'/>", "line 1: "),
+            (b"<a b=1/>", "line 1: "),
+            (b"<a b/>", "line 1: "),
+            (
+                b"<a b='1'c='2'/>",
+                "line 1: no white space between two attributes",
+            ),
+            (b"<a b='<'/>", "line 1: `<` in an attribute value"),
+            (
+                b"<a b='x & y'/>",
+                "line 1: `&` without a closing `;` in an attribute value",
+            ),
+            (b"<a b='&x;'/>", "line 1: the entity `&x;` is not declared"),
+            (
+                b"<a>&nbsp;</a>",
+                "line 1: the entity `&nbsp;` is not declared",
+            ),
+            (
+                b"<a>x & y</a>",
+                "line 1: ill-formed document: entity or character reference not closed",
+            ),
+            (b"<a>&#0;</a>", "line 1: "),
+            (b"<a>&#x1F;</a>", "line 1: `&#x1F;` is no XML character"),
+            (b"<a>&#xD800;</a>", "line 1: "),
+            (
+                b"<a>\x01</a>",
+                "line 1: the character U+0001 is not allowed in XML",
+            ),
+            (b"<a>]]></a>", "line 1: `]]>` in text"),
+            (
+                b"<a><!-- x -- y --></a>",
+                "line 1: ill-formed document: forbidden string `--`",
+            ),
+            (
+                b"<a><!-- x ---></a>",
+                "line 1: ill-formed document: forbidden string `--`",
+            ),
+            (b"<1a/>", "line 1: `1a` is not an XML name"),
+            (b"< a/>", "line 1: `` is not an XML name"),
+            (
+                b"<a><?XML x?></a>",
+                "line 1: a processing instruction must not be named `xml`",
+            ),
+            (b"<a>\n\xFF</a>", "line 2: not UTF-8"),
+            (
+                b"\xFE\xFF\0<\0a\0/\0>\0",
+                "line 1: half a character of UTF-16 at the end",
+            ),
+            (
+                b"<a/><!DOCTYPE a>",
+                "line 1: a document type in the wrong place",
+            ),
+            (
+                b"<a>\0\0\0\0",
+                "line 1: the character U+0000 is not allowed in XML",
+            ),
+        ];
+        for (content, expected) in cases {
+            let verdict = verdict(content);
+            assert!(
+                verdict.starts_with(expected),
+                "{}: {verdict}",
+                escape(content)
+            );
+        }
+    }
+
+    #[test]
+    fn every_cut_through_an_artifact_is_held() {
+        let artifact =
+            b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<api name=\"a\" context=\"/a\">\n\
+            <!-- c --><resource methods='GET'><![CDATA[x]]>&amp;</resource>\n</api>";
+        assert_eq!(verdict(artifact), "ok");
+        for end in 0..artifact.len() {
+            assert_ne!(verdict(&artifact[..end]), "ok", "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_short_and_safe_to_show() {
+        let content = format!("<a>&\x1b[2J{};</a>", "x".repeat(5000));
+        let reason = well_formed(content.as_bytes()).unwrap_err().reason;
+        assert!(reason.len() < 300 && !reason.contains('\x1b'), "{reason}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_gate_panic(pieces in proptest::collection::vec(
+            prop_oneof![
+                proptest::sample::select(vec![
+                    "<a", "</a>", ">", "/>", "<!--", "-->", "<![CDATA[", "]]>", "<?", "?>", "<?xml ", "<!DOCTYPE ",
+                    "[", "]", "&", ";", "&#", "&#x", "=", "'", "\"", " ", "\n", "b", "version", "1.0", "encoding", "\u{e9}",
+                ]).prop_map(|text| text.as_bytes().to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..4),
+            ],
+            0..24,
+        )) {
+            let content = pieces.concat();
+            if let Err(error) = well_formed(&content) {
+                prop_assert!(error.line >= 1 && !error.reason.is_empty());
+            }
+        }
+    }
 }
