@@ -230,3 +230,143 @@ fn plan_id(tree: &TreeName, base: Root, mut deleted: Vec<&RelPath>) -> PlanId {
         .expect("a hash has 32 bytes");
     PlanId(*id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{changes, tree, tree_name};
+
+    /// A tree of ten files, and changes to it.
+    fn judge(max_delete: &str, change_list: &str) -> String {
+        let ten: String = (0..10).map(|n| format!("api/{n}.xml v{n}\n")).collect();
+        let guard = Guard {
+            max_delete: max_delete.parse().unwrap(),
+            ..Guard::default()
+        };
+        match guard.judge(&tree(&ten), &changes(change_list), &tree_name()) {
+            Verdict::Pass => "pass".into(),
+            Verdict::Halt {
+                deletions,
+                files,
+                reason,
+                ..
+            } => format!("halt {deletions}/{files}: {reason}"),
+        }
+    }
+
+    fn delete(paths: impl IntoIterator<Item = u32>) -> String {
+        paths
+            .into_iter()
+            .map(|n| format!("- api/{n}.xml\n"))
+            .collect()
+    }
+
+    #[test]
+    fn deletions_within_the_limit_pass_and_others_halt() {
+        let cases = [
+            ("20%", delete(0..2), "pass"),
+            ("20%", delete(0..4), "pass"), // fewer than five are never a large share
+            (
+                "20%",
+                delete(0..5),
+                "halt 5/10: more deletions than the limit of 20%",
+            ),
+            ("50%", delete(0..5), "pass"),
+            (
+                "50%",
+                delete(0..6),
+                "halt 6/10: more deletions than the limit of 50%",
+            ),
+            (
+                "0%",
+                delete(0..5),
+                "halt 5/10: more deletions than the limit of 0%",
+            ),
+            ("6", delete(0..6), "pass"),
+            (
+                "6",
+                delete(0..7),
+                "halt 7/10: more deletions than the limit of 6",
+            ),
+            (
+                "0",
+                delete(0..1),
+                "halt 1/10: more deletions than the limit of 0",
+            ),
+            ("100%", delete(0..9), "pass"),
+        ];
+        for (max, list, expected) in cases {
+            assert_eq!(judge(max, &list), expected, "{max}: {list}");
+        }
+    }
+
+    #[test]
+    fn an_emptied_tree_halts_whatever_the_numbers() {
+        let emptied = "halt 10/10: no file would be left";
+        assert_eq!(judge("100%", &delete(0..10)), emptied);
+        assert_eq!(judge("1000", &delete(0..10)), emptied);
+        assert_eq!(judge("1000", &(delete(0..10) + "- api/")), emptied);
+        assert_eq!(judge("1000", &(delete(0..10) + "+ new.xml x")), "pass");
+    }
+
+    #[test]
+    fn a_moved_file_is_not_deleted() {
+        let moves: String = (0..9)
+            .map(|n| format!("- api/{n}.xml\n+ new/{n}.xml v{n}\n"))
+            .collect();
+        assert_eq!(judge("20%", &format!("+ new/\n{moves}")), "pass");
+        // One content put excuses one deletion, and a put that changes nothing none.
+        let guard = |list: &str| {
+            let same = tree("a same\nb same\nc same\nd same\ne same\nf same\ng kept");
+            Guard::default().judge(&same, &changes(list), &tree_name())
+        };
+        let list = "- a\n- b\n- c\n- d\n- e\n- f\n+ n same";
+        assert_ne!(guard(list), Verdict::Pass);
+        assert_ne!(guard("- a\n- b\n- c\n- d\n- e\n+ f same"), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_directory_is_deleted_and_a_directory_is_not_a_file() {
+        let strict = Guard {
+            max_delete: MaxDelete::Files(0),
+            min_files: 0,
+        };
+        let judge = |list| strict.judge(&tree("a x\nb/\nc y"), &changes(list), &tree_name());
+        assert_ne!(judge("+ a/"), Verdict::Pass);
+        assert_eq!(judge("- b/"), Verdict::Pass);
+        assert_eq!(judge("+ a -> c"), Verdict::Pass);
+        assert_eq!(judge("- never-there"), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_plan_keeps_its_id_while_other_files_change() {
+        let ten: String = (0..10).map(|n| format!("{n} v{n}\n")).collect();
+        let id = |tree_text: &str, list: &str| match Guard::default().judge(
+            &tree(tree_text),
+            &changes(list),
+            &tree_name(),
+        ) {
+            Verdict::Halt { plan, .. } => plan,
+            Verdict::Pass => panic!("passed: {list}"),
+        };
+        let list = "- 1\n- 2\n- 3\n- 4\n- 5";
+        let plan = id(&ten, list);
+        assert_eq!(id(&ten, "- 5\n- 4\n+ 9 new\n- 3\n- 2\n- 1"), plan);
+        assert_ne!(id(&ten, "- 1\n- 2\n- 3\n- 4\n- 6"), plan);
+        assert_ne!(id(&format!("{ten}other x"), list), plan);
+        assert_eq!(plan.to_string().parse(), Ok(plan));
+        for wrong in ["", "12", "+123456789abcdef", "zz23456789abcdef"] {
+            assert!(wrong.parse::<PlanId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_are_read_as_written() {
+        for text in ["0", "50", "20%", "100%"] {
+            assert_eq!(text.parse::<MaxDelete>().unwrap().to_string(), text);
+        }
+        for text in ["", "%", "101%", "-1", "+1", "1.5%", " 5", "many"] {
+            assert!(text.parse::<MaxDelete>().is_err(), "{text}");
+        }
+    }
+}

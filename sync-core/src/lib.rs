@@ -23,6 +23,8 @@ pub mod plan;
 pub mod preset;
 pub mod recipe;
 pub mod reconcile;
+#[cfg(test)]
+mod sample;
 pub mod section;
 pub mod settle;
 pub mod well_formed;
