@@ -12,6 +12,8 @@ mod mtime;
 mod order;
 mod rename;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
