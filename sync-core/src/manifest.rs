@@ -555,3 +555,6 @@ fn diff_items<'a>(ours: Items<'a>, theirs: Items<'a>, out: &mut Vec<Difference>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
