@@ -347,12 +347,14 @@ impl Node {
             return Self::new(Kind::Leaf(items));
         }
         let count = items.len();
-        let mut groups: [Vec<Item>; TRIE_FANOUT] = Default::default();
-        for item in items {
-            groups[nibble(&item.key, depth)].push(item);
-        }
-        let children = groups
-            .map(|group| (!group.is_empty()).then(|| Arc::new(Self::build(group, depth + 1))));
+        let mut rest = items.into_iter();
+        // Sorted, so each group is the next stretch, taken without spare room.
+        let children = std::array::from_fn(|slot| {
+            let end = |item: &Item| nibble(&item.key, depth) <= slot;
+            let length = rest.as_slice().partition_point(end);
+            let group: Vec<Item> = rest.by_ref().take(length).collect();
+            (length > 0).then(|| Arc::new(Self::build(group, depth + 1)))
+        });
         Self::new(Kind::Inner { children, count })
     }
 

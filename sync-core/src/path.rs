@@ -202,7 +202,7 @@ fn obeyed(character: char) -> bool {
         || matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Ordered maps of paths can be asked with bytes, for one path or for a range.
+/// Maps of paths can be asked with bytes.
 impl Borrow<[u8]> for RelPath {
     fn borrow(&self) -> &[u8] {
         &self.0

@@ -177,8 +177,9 @@ pub fn scan_below(
     check_place(root)?;
     let mut scan = found.scan;
     let met = Met::new(found.met);
-    let known = previous.below(start);
-    sort_out_missing(&mut scan, known, &met, previous, options);
+    if met.0.len() < previous.len() {
+        sort_out_missing(&mut scan, previous.below(start), &met, previous, options);
+    }
     scan.sort();
     if let (Some(agreed), true) = (options.agreed, found.unlisted) {
         hide_kept_directories(&mut scan, previous, agreed);
