@@ -8,5 +8,6 @@ pub mod journal;
 pub mod observed;
 pub mod root;
 pub mod scan;
+pub mod state;
 
 pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};

@@ -67,6 +67,14 @@ impl Observed {
         }
     }
 
+    /// A manifest and the stats of exactly its entries; `None` where they do
+    /// not belong together.
+    pub(crate) fn from_parts(manifest: Manifest, seen: HashMap<RelPath, Seen>) -> Option<Self> {
+        let belongs = manifest.totals().entries == seen.len() as u64
+            && seen.keys().all(|path| manifest.get(path).is_some());
+        belongs.then_some(Self { manifest, seen })
+    }
+
     /// The manifest of the disk.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

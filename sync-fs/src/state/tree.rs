@@ -1,0 +1,234 @@
+//! The snapshot of one tree: where it stands, what was agreed, what was seen.
+//!
+//! Body: a head (position, identity of the root directory, time, number of
+//! records), then one record for each path in the order of the trie: the agreed
+//! entry, the entry on the disk where it differs, and the stat of the disk's.
+
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use sync_core::{ContentId, Entry, Manifest, Position, RelPath, limits::TREE_ENTRIES_MAX};
+
+use super::sealed::{self, Format, Opened, Reader, Writer};
+use crate::{
+    observed::{Observed, Seen},
+    root::{DiskError, Identity, Root, StatKey},
+};
+
+const FORMAT: Format = Format {
+    magic: *b"apimtree",
+    version: 1,
+};
+/// Records in one snapshot: every path may be agreed, seen, or both.
+const RECORDS_MAX: u64 = 2 * TREE_ENTRIES_MAX as u64;
+
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// Where the tree stands.
+    pub position: Position,
+    /// Which root directory was seen.
+    pub identity: Identity,
+    /// The manifest of the position's generation.
+    pub agreed: &'a Manifest,
+    /// What was seen on the disk.
+    pub observed: &'a Observed,
+}
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct TreeState {
+    /// Where the tree stood.
+    pub position: Position,
+    /// Which root directory was seen.
+    pub identity: Identity,
+    /// When it was written, in seconds since 1970.
+    pub written_s: u64,
+    /// The manifest of the position's generation; its root is the position's.
+    pub agreed: Manifest,
+    /// What was seen on the disk.
+    pub observed: Observed,
+}
+
+/// What a work directory holds.
+#[derive(Debug)]
+pub enum Loaded {
+    /// A whole snapshot.
+    State(Box<TreeState>),
+    /// None: the tree is new here.
+    Missing,
+    /// One that cannot be used, and why: the tree has to be scanned in full.
+    Damaged(String),
+}
+
+type Head = (Position, (u64, u64), u64, u64);
+type Record = (RelPath, Option<Entry>, Option<Entry>, Option<SeenForm>);
+type SeenForm = ((u64, i64, i64, u64), bool);
+
+fn file_name() -> RelPath {
+    RelPath::new(b"state").expect("a plain name is a path")
+}
+
+impl Snapshot<'_> {
+    /// Puts the snapshot into the work directory in place of the last one.
+    ///
+    /// # Errors
+    /// Where writing or syncing fails; the last snapshot then still stands.
+    pub fn save(&self, work: &Root) -> Result<(), DiskError> {
+        sealed::write(work, &file_name(), &FORMAT, |writer| self.fill(writer))
+    }
+
+    fn fill(&self, writer: &mut Writer) -> Result<(), DiskError> {
+        let disk = self.observed.manifest();
+        let records = Pairs::of(self.agreed, disk).count() as u64;
+        let identity = (self.identity.file_system, self.identity.inode);
+        let head: Head = (self.position, identity, now_s(), records);
+        writer.put(&head)?;
+        for (path, agreed, disk) in Pairs::of(self.agreed, disk) {
+            let seen = disk.and_then(|_| self.observed.seen(path)).map(seen_form);
+            let other = disk.filter(|disk| agreed != Some(disk));
+            writer.put(&(path, agreed, other, seen))?;
+        }
+        Ok(())
+    }
+}
+
+impl TreeState {
+    /// Reads the snapshot of a work directory.
+    #[must_use]
+    pub fn load(work: &Root) -> Loaded {
+        match sealed::open(work, &file_name(), &FORMAT) {
+            Opened::Missing => Loaded::Missing,
+            Opened::Damaged(reason) => Loaded::Damaged(reason),
+            Opened::Whole(reader) => match read(reader) {
+                Ok(state) => Loaded::State(Box::new(state)),
+                Err(reason) => Loaded::Damaged(reason),
+            },
+        }
+    }
+}
+
+fn read(mut reader: Reader) -> Result<TreeState, String> {
+    let (position, (file_system, inode), written_s, records): Head = reader.next()?;
+    if records > RECORDS_MAX {
+        return Err(format!("it claims {records} records"));
+    }
+    let mut agreed = Vec::new();
+    let mut differing = Vec::new();
+    let mut seen = HashMap::new();
+    for _ in 0..records {
+        let (path, entry, other, stat): Record = reader.next()?;
+        if other.is_some() || stat.is_none() {
+            differing.push((path.clone(), other));
+        }
+        if let Some(stat) = stat {
+            seen.insert(path.clone(), seen_of(stat));
+        }
+        agreed.extend(entry.map(|entry| (path, entry)));
+    }
+    reader.finish()?;
+    let agreed = Manifest::from_entries(agreed);
+    if agreed.root() != position.root {
+        return Err("its entries do not give the root that it names".into());
+    }
+    let observed = Observed::from_parts(with(agreed.clone(), differing), seen)
+        .ok_or("its stats do not belong to its entries")?;
+    Ok(TreeState {
+        position,
+        identity: Identity { file_system, inode },
+        written_s,
+        agreed,
+        observed,
+    })
+}
+
+/// `manifest` with some paths put or, for `None`, removed.
+fn with(mut manifest: Manifest, differing: Vec<(RelPath, Option<Entry>)>) -> Manifest {
+    for (path, entry) in differing {
+        match entry {
+            Some(entry) => drop(manifest.insert(path, entry)),
+            None => drop(manifest.remove(&path)),
+        }
+    }
+    manifest
+}
+
+fn seen_form(seen: &Seen) -> SeenForm {
+    let key = seen.key;
+    (
+        (key.length, key.mtime_ns, key.ctime_ns, key.inode),
+        seen.racy,
+    )
+}
+
+fn seen_of(form: SeenForm) -> Seen {
+    let ((length, mtime_ns, ctime_ns, inode), racy) = form;
+    let key = StatKey {
+        length,
+        mtime_ns,
+        ctime_ns,
+        inode,
+    };
+    Seen { key, racy }
+}
+
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+/// Two manifests side by side: each path of either, once, in the order of the
+/// trie.
+struct Pairs<A: Iterator, B: Iterator> {
+    ours: std::iter::Peekable<A>,
+    theirs: std::iter::Peekable<B>,
+}
+
+impl<'a> Pairs<std::iter::Empty<Item<'a>>, std::iter::Empty<Item<'a>>> {
+    fn of(ours: &'a Manifest, theirs: &'a Manifest) -> impl Iterator<Item = Pair<'a>> {
+        Pairs {
+            ours: ours.iter().peekable(),
+            theirs: theirs.iter().peekable(),
+        }
+    }
+}
+
+type Item<'a> = (&'a RelPath, &'a Entry);
+type Pair<'a> = (&'a RelPath, Option<&'a Entry>, Option<&'a Entry>);
+
+impl<'a, A: Iterator<Item = Item<'a>>, B: Iterator<Item = Item<'a>>> Iterator for Pairs<A, B> {
+    type Item = Pair<'a>;
+
+    fn next(&mut self) -> Option<Pair<'a>> {
+        let order = match (self.ours.peek(), self.theirs.peek()) {
+            (Some((a, _)), Some((b, _))) if a == b => std::cmp::Ordering::Equal,
+            (Some((a, _)), Some((b, _))) => key(a).cmp(&key(b)),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return None,
+        };
+        let ours = if order.is_le() {
+            self.ours.next()
+        } else {
+            None
+        };
+        let theirs = if order.is_ge() {
+            self.theirs.next()
+        } else {
+            None
+        };
+        let (path, _) = ours.or(theirs)?;
+        Some((
+            path,
+            ours.map(|(_, entry)| entry),
+            theirs.map(|(_, entry)| entry),
+        ))
+    }
+}
+
+/// The key by which the trie orders paths.
+fn key(path: &RelPath) -> ContentId {
+    ContentId::of(path.as_bytes())
+}
