@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use sync_core::{
     Manifest, Preset, RelPath,
     artifact::kept_directories,
+    exclude::Rules,
     limits::TREE_ENTRIES_MAX,
     path::{PathError, escape},
 };
@@ -30,8 +31,8 @@ pub const SCAN_THREADS_MAX: usize = 2;
 /// How to scan.
 #[derive(Clone, Copy)]
 pub struct ScanOptions<'a> {
-    /// Which paths are invisible; given the path and whether it is a directory.
-    pub exclude: &'a (dyn Fn(&RelPath, bool) -> bool + Sync),
+    /// Which paths are invisible.
+    pub exclude: &'a Rules,
     /// The tree's rules.
     pub preset: Preset,
     /// Read and hash every content again.
@@ -294,7 +295,7 @@ fn sort_out_missing<'a>(
             .manifest()
             .get(path)
             .is_some_and(sync_core::Entry::is_directory);
-        if is_excluded(path, is_directory, options.exclude) {
+        if options.exclude.matches(path, is_directory) {
             scan.excluded.push(path.clone());
         } else {
             scan.gone.push(path.clone());
@@ -311,22 +312,6 @@ fn ancestors_and_self(path: &RelPath) -> impl Iterator<Item = &[u8]> {
         .filter(|(_, byte)| **byte == b'/')
         .map(|(at, _)| &bytes[..at]);
     above.chain([bytes])
-}
-
-/// Whether `path` or a directory above it is excluded.
-pub(crate) fn is_excluded(
-    path: &RelPath,
-    is_directory: bool,
-    exclude: &(dyn Fn(&RelPath, bool) -> bool + Sync),
-) -> bool {
-    let mut above = path.parent();
-    while let Some(directory) = above {
-        if exclude(&directory, true) {
-            return true;
-        }
-        above = directory.parent();
-    }
-    exclude(path, is_directory)
 }
 
 /// Takes the directories that a passive only keeps out of the findings.

@@ -146,7 +146,8 @@ impl<'a> Observer<'a> {
                 Err(error) => return Look::Illegal(escape(path), error),
             },
         };
-        if (self.options.exclude)(&own_path, stat.kind == Kind::Directory) {
+        let is_directory = stat.kind == Kind::Directory;
+        if self.options.exclude.matches(&own_path, is_directory) {
             return Look::Nothing;
         }
         if let Some((known, seen)) = known

@@ -3,6 +3,7 @@ use std::{
     ops::ControlFlow,
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, fs::symlink},
     path::Path,
+    sync::LazyLock,
     time::UNIX_EPOCH,
 };
 
@@ -15,11 +16,11 @@ use crate::{
     root::{Kind, StatKey},
 };
 
-const NOTHING_EXCLUDED: &(dyn Fn(&RelPath, bool) -> bool + Sync) = &|_, _| false;
+static NOTHING_EXCLUDED: LazyLock<Rules> = LazyLock::new(Rules::new);
 
 fn options() -> ScanOptions<'static> {
     ScanOptions {
-        exclude: NOTHING_EXCLUDED,
+        exclude: &NOTHING_EXCLUDED,
         preset: Preset::Synapse,
         deep: false,
         threads: 1,
@@ -337,9 +338,9 @@ fn a_file_that_moves_under_the_reader_is_unstable_and_keeps_its_entry() {
 fn excluded_paths_are_invisible_and_not_called_gone() {
     let fixture = Fixture::settled(&[("a.back", "1"), ("logs/x", "2"), ("b", "3"), ("c", "4")]);
     fs::remove_file(fixture.path().join("c")).unwrap();
-    let exclude = |path: &RelPath, is_directory: bool| {
-        path.as_bytes().ends_with(b".back") || (is_directory && path.as_bytes() == b"logs")
-    };
+    let mut exclude = Rules::new();
+    exclude.exclude(b"*.back").unwrap();
+    exclude.exclude(b"/logs/").unwrap();
     let scan = fixture.scan(ScanOptions {
         exclude: &exclude,
         ..options()
