@@ -9,6 +9,9 @@
 mod invitations;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, time::Duration};
 
 use sync_core::wire::{Join, JoinAnswer, Opening};

@@ -1,10 +1,15 @@
 //! The door: takes in callers, a bounded number at a time, each for a bounded
 //! while, and hands on those whose key was proved.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use quinn::Incoming;
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use thiserror::Error;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tracing::{debug, info};
 
 use super::{
@@ -27,6 +32,10 @@ const HANDSHAKES_MAX: usize = 64;
 const PROVEN_FROM: usize = 16;
 /// Handshakes under way from one proven address: leaves room for the others.
 const HANDSHAKES_PER_ADDRESS_MAX: usize = 16;
+/// How long a failed handshake keeps its place: quinn remembers a closed
+/// connection for three probe timeouts, 3 s before a round trip was measured,
+/// and callers that hang up at once must not fill the memory with those.
+const FAILED_KEPT: Duration = Duration::from_secs(3);
 /// Connections ready for the node to take.
 pub(super) const READY_MAX: usize = 16;
 
@@ -136,33 +145,50 @@ impl Acceptor {
 /// Sees one caller through its handshake and hands it on.
 async fn receive(incoming: Incoming, reception: Arc<Reception>, _token: Arc<()>) {
     let from = incoming.remote_address();
-    let welcome = async {
-        let connection = match incoming.await {
-            Ok(connection) => connection,
-            Err(error) => return debug!(%from, reason = %Loss::from(error), "caller refused"),
-        };
-        if let Some(accepted) = reception.place(connection)
-            && reception.ready.send(accepted).await.is_err()
-        {
-            debug!(%from, "caller dropped: the node is stopping");
-        }
-    };
-    if timeout(reception.deadlines.handshake, welcome)
-        .await
-        .is_err()
-    {
-        debug!(%from, "caller dropped: handshake too slow");
+    let deadline = reception.deadlines.handshake;
+    let outcome = timeout(deadline, reception.welcome(incoming)).await;
+    let outcome = outcome.unwrap_or(Err(Rejection::TooSlow));
+    if let Err(rejection) = outcome {
+        debug!(%from, reason = %rejection, "caller not let in");
+        sleep(FAILED_KEPT).await;
     }
 }
 
+/// Why a caller was not let in.
+#[derive(Debug, Error)]
+enum Rejection {
+    #[error("its handshake took too long")]
+    TooSlow,
+    #[error("{0}")]
+    Handshake(Loss),
+    #[error("it cannot be told who or where it is")]
+    Nameless,
+    #[error("its key was unpinned during the handshake")]
+    Unpinned,
+    #[error("it has too many connections")]
+    NoSeat,
+    #[error("this node is stopping")]
+    Stopping,
+}
+
 impl Reception {
+    async fn welcome(&self, incoming: Incoming) -> Result<(), Rejection> {
+        let connection = incoming
+            .await
+            .map_err(|error| Rejection::Handshake(error.into()))?;
+        let accepted = self.place(connection)?;
+        let handed_on = self.ready.send(accepted).await;
+        handed_on.map_err(|_| Rejection::Stopping)
+    }
+
     /// Decides what the caller is, now that its key is proved.
-    fn place(&self, quinn: quinn::Connection) -> Option<Accepted> {
+    fn place(&self, quinn: quinn::Connection) -> Result<Accepted, Rejection> {
         let from = quinn.remote_address();
+        let address = Address::of_host(from.ip(), from.port()).map_err(|_| Rejection::Nameless)?;
         let attempt = Attempt {
-            address: Address::of_host(from.ip(), from.port()).ok()?,
+            address,
             own: self.own,
-            expected: tls::peer_of(&quinn)?,
+            expected: tls::peer_of(&quinn).ok_or(Rejection::Nameless)?,
         };
         let id = attempt.expected;
         if self.trusted.trusts(&id) {
@@ -170,24 +196,22 @@ impl Reception {
             settings::widen(&quinn);
             let trusted = Some(&self.trusted);
             let connection = Connection::new(quinn, attempt, self.deadlines, trusted, Some(seat));
-            Some(Accepted::Peer(connection))
+            Ok(Accepted::Peer(connection))
         } else if (self.invited)() {
             let seat = self.seat(Guest::Stranger, &quinn)?;
             info!(%from, %id, "a caller without a pinned key is let in to redeem an invitation");
             let connection = Connection::new(quinn, attempt, self.deadlines, None, Some(seat));
-            Some(Accepted::Stranger(Stranger(connection)))
+            Ok(Accepted::Stranger(Stranger(connection)))
         } else {
-            // Unpinned while its handshake was under way.
             quinn.close(Ending::Untrusted.code(), &[]);
-            None
+            Err(Rejection::Unpinned)
         }
     }
 
-    fn seat(&self, guest: Guest, quinn: &quinn::Connection) -> Option<Seat> {
-        let seat = self.seats.take(guest);
-        if seat.is_none() {
+    fn seat(&self, guest: Guest, quinn: &quinn::Connection) -> Result<Seat, Rejection> {
+        self.seats.take(guest).ok_or_else(|| {
             quinn.close(Ending::Busy.code(), &[]);
-        }
-        seat
+            Rejection::NoSeat
+        })
     }
 }

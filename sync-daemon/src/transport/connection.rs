@@ -178,6 +178,12 @@ impl Connection {
         self.explain(&error)
     }
 
+    /// For tests that speak beside the protocol.
+    #[cfg(test)]
+    pub(super) fn quinn(&self) -> &quinn::Connection {
+        &self.0.quinn
+    }
+
     pub(super) fn deadlines(&self) -> Deadlines {
         self.0.deadlines
     }

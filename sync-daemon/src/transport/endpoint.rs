@@ -263,6 +263,12 @@ impl Endpoint {
         }
     }
 
+    /// For tests that speak beside the protocol.
+    #[cfg(test)]
+    pub(super) fn quinn(&self) -> &quinn::Endpoint {
+        &self.quinn
+    }
+
     fn attempt(&self, address: &Address, expected: NodeId) -> Attempt {
         Attempt {
             address: address.clone(),

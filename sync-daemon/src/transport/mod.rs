@@ -16,6 +16,11 @@ mod seats;
 mod settings;
 mod tls;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use acceptor::{Accepted, Stranger};
 pub use address::{Address, AddressError, NoAdvertisedAddress, advertised};
 pub use connection::{Connection, Stream, Traffic};

@@ -64,6 +64,14 @@ pub(super) fn server(identity: &Identity, trusted: Trusted, invited: Invited) ->
 /// The configuration to dial the node `expected` with, and where the key that
 /// answers is noted.
 pub(super) fn client(identity: &Identity, expected: NodeId) -> (QuicClientConfig, Showed) {
+    let (config, showed) = client_tls(identity, expected);
+    let config = QuicClientConfig::try_from(config)
+        .expect("the provider has the suite of QUIC's first packets");
+    (config, showed)
+}
+
+/// Apart from [`client`] so that tests can spoil it.
+pub(super) fn client_tls(identity: &Identity, expected: NodeId) -> (rustls::ClientConfig, Showed) {
     let showed = Showed::default();
     let verifier = ExpectedServer {
         expected,
@@ -81,8 +89,6 @@ pub(super) fn client(identity: &Identity, expected: NodeId) -> (QuicClientConfig
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
-    let config = QuicClientConfig::try_from(config)
-        .expect("the provider has the suite of QUIC's first packets");
     (config, showed)
 }
 
