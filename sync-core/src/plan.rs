@@ -71,7 +71,8 @@ pub enum Work {
     ReplaceDirectoryByFile(Entry),
     /// Deletes a file or link.
     DeleteFile,
-    /// Removes a directory; everything below was deleted by earlier steps.
+    /// Removes a directory; everything below was deleted by earlier steps. What
+    /// an earlier generation kept in it keeps it too.
     RemoveDirectory,
     /// Leaves an emptied directory where it is, for the deployer's sake.
     KeepDirectory,

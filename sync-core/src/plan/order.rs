@@ -79,7 +79,7 @@ impl Phases {
             (Action::Put(new @ Entry::Directory { .. }), Some(old)) if new == old => {
                 self.directories.push(step(Work::Restore(new.clone())));
             }
-            (Action::Put(Entry::Directory { mode }), _) => self.directory(*mode, &step),
+            (Action::Put(Entry::Directory { mode }), _) => self.directory(*mode, old, step),
             (Action::Put(entry), _) => self.files.push(step(file_work(entry, old))),
             (Action::Delete, Some(Entry::Directory { .. })) => {
                 self.last.push(step(Work::RemoveDirectory));
@@ -91,21 +91,16 @@ impl Phases {
 
     /// A directory that is new or has a new mode. One that its owner could not
     /// work in gets its mode when everything else is done.
-    fn directory(&mut self, mode: Mode, step: &dyn Fn(Work) -> Step) {
+    fn directory(&mut self, mode: Mode, old: Option<&Entry>, step: impl Fn(Work) -> Step) {
         let open = Mode::new(mode.bits() | OWNER_WORKS);
-        let first = match step(Work::SetMode(open)) {
-            step @ Step {
-                expected: Some(Entry::Directory { .. }),
-                ..
-            } => step,
-            Step {
-                expected: Some(_), ..
-            } => step(Work::ReplaceFileByDirectory(open)),
-            Step { expected: None, .. } => step(Work::CreateDirectory(open)),
-        };
         let opened = Entry::Directory { mode: open };
-        if first.expected.as_ref() != Some(&opened) {
-            self.directories.push(first);
+        let first = match old {
+            None => Work::CreateDirectory(open),
+            Some(Entry::Directory { .. }) => Work::SetMode(open),
+            Some(_) => Work::ReplaceFileByDirectory(open),
+        };
+        if old != Some(&opened) {
+            self.directories.push(step(first));
         }
         if open != mode {
             self.modes.push(Step {
@@ -140,26 +135,25 @@ impl Phases {
         if below.is_empty() {
             return below;
         }
-        let deletes = std::mem::take(&mut self.deletes).into_iter().rev();
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            deletes.partition(|step| exchanged_above(&below, &step.path).is_some());
-        self.deletes = outside.into_iter().rev().collect();
-        let (last_inside, last) = std::mem::take(&mut self.last)
-            .into_iter()
-            .partition(|step| exchanged_above(&below, &step.path).is_some());
-        self.last = last;
-        for step in inside.into_iter().chain::<Vec<Step>>(last_inside) {
-            if let Some(above) = exchanged_above(&below, &step.path) {
-                below.entry(above).or_default().push(step);
-            }
+        let deletes = std::mem::take(&mut self.deletes);
+        for step in deletes.into_iter().rev() {
+            sort_below(step, &mut below, &mut self.deletes);
+        }
+        self.deletes.reverse();
+        for step in std::mem::take(&mut self.last) {
+            sort_below(step, &mut below, &mut self.last);
         }
         below
     }
 }
 
-fn exchanged_above(exchanged: &BTreeMap<RelPath, Vec<Step>>, path: &RelPath) -> Option<RelPath> {
-    std::iter::successors(path.parent(), RelPath::parent)
-        .find(|above| exchanged.contains_key(above))
+/// A deletion belongs to the exchanged directory above it, or to `others`.
+fn sort_below(step: Step, below: &mut BTreeMap<RelPath, Vec<Step>>, others: &mut Vec<Step>) {
+    let above = std::iter::successors(step.path.parent(), RelPath::parent);
+    match above.into_iter().find(|above| below.contains_key(above)) {
+        Some(above) => below.entry(above).or_default().push(step),
+        None => others.push(step),
+    }
 }
 
 fn file_work(entry: &Entry, old: Option<&Entry>) -> Work {
