@@ -270,3 +270,208 @@ fn malformed(reason: impl Into<String>) -> Malformed {
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Epoch, FileEntry, Generation, GenerationHeader, Mode, Mtime, Root, TreeName,
+        blocks::Decompressor,
+        wire::{Offer, Opening},
+    };
+
+    fn put(path: &str, content: &[u8]) -> Change {
+        Change {
+            path: RelPath::new(path.as_bytes()).unwrap(),
+            action: Action::Put(Entry::File(FileEntry {
+                mode: Mode::new(0o644),
+                mtime: Mtime {
+                    seconds: 1_790_000_000,
+                    nanoseconds: 123_456_789,
+                },
+                length: content.len() as u64,
+                content: ContentId::of(content),
+            })),
+        }
+    }
+
+    fn write(changes: &[Change], contents: &[Option<&[u8]>]) -> Vec<Block> {
+        let mut section = SectionWriter::new();
+        let mut blocks = Vec::new();
+        for change in changes {
+            blocks.extend(section.change(change));
+        }
+        for content in contents {
+            blocks.extend(section.content(*content));
+        }
+        blocks.push(section.finish());
+        blocks
+    }
+
+    /// Feeds the plain bytes of `blocks` in pieces of `step` bytes.
+    fn read(
+        blocks: &[Block],
+        count: usize,
+        step: usize,
+    ) -> Result<(Vec<Change>, Vec<Option<Vec<u8>>>), Malformed> {
+        let mut decompressor = Decompressor::new();
+        let mut plain = Vec::new();
+        for block in blocks {
+            plain.extend(decompressor.push(block)?);
+        }
+        let mut list = ChangeListReader::new(count as u64);
+        let mut changes = Vec::new();
+        let mut pieces = plain.chunks(step);
+        while !list.is_complete() {
+            let Some(piece) = pieces.next() else { break };
+            changes.extend(list.push(piece)?);
+        }
+        let rest = list.finish()?;
+        let lengths = small_contents(&changes).into_iter().map(|one| one.length);
+        let mut splitter = ContentSplitter::new(lengths)?;
+        let mut contents = splitter.push(&rest)?;
+        for piece in pieces {
+            contents.extend(splitter.push(piece)?);
+        }
+        splitter.finish()?;
+        Ok((changes, contents))
+    }
+
+    proptest! {
+        #[test]
+        fn changes_and_contents_survive_any_cut(
+            contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3_000), 1..20),
+            step in 1..5_000_usize,
+        ) {
+            let mut changes: Vec<Change> = contents
+                .iter()
+                .enumerate()
+                .map(|(number, content)| put(&format!("default/api/{number}.xml"), content))
+                .collect();
+            changes.push(Change {
+                path: RelPath::new(b"default/api/old.xml").unwrap(),
+                action: Action::Delete,
+            });
+            let sent: Vec<Option<&[u8]>> = small_contents(&changes)
+                .iter()
+                .map(|one| &contents[one.position as usize])
+                .map(|content| (content.len() % 5 != 1).then_some(&content[..]))
+                .collect();
+            let (read_changes, read_contents) =
+                read(&write(&changes, &sent), changes.len(), step).unwrap();
+            prop_assert_eq!(read_changes, changes);
+            let read_contents: Vec<Option<&[u8]>> =
+                read_contents.iter().map(Option::as_deref).collect();
+            prop_assert_eq!(read_contents, sent);
+        }
+    }
+
+    #[test]
+    fn a_content_travels_once_and_large_ones_not_at_all() {
+        let large = vec![b'x'; SMALL_CONTENT_BYTES_MAX as usize + 1];
+        let changes = [
+            put("a", b"one"),
+            put("b", &large),
+            put("c", b"one"),
+            put("d", b"two"),
+        ];
+        let positions: Vec<u32> = small_contents(&changes)
+            .iter()
+            .map(|one| one.position)
+            .collect();
+        assert_eq!(positions, [0, 3]);
+    }
+
+    #[test]
+    fn sections_that_lie_are_refused() {
+        let changes = [put("a", b"one")];
+        let one: Option<&[u8]> = Some(b"one");
+        let cases: &[(&str, &[Change], usize, &[Option<&[u8]>])] = &[
+            ("a change is missing", &changes, 2, &[]),
+            ("a content is missing", &changes, 1, &[]),
+            ("a content too many", &changes, 1, &[one, None]),
+            ("a content too short", &changes, 1, &[Some(b"on")]),
+            ("a content too long", &changes, 1, &[Some(b"ones")]),
+        ];
+        for (what, changes, count, contents) in cases {
+            assert!(
+                read(&write(changes, contents), *count, 1_000).is_err(),
+                "{what}"
+            );
+        }
+        let mut splitter = ContentSplitter::new([3]).unwrap();
+        assert!(splitter.push(&[2]).is_err());
+        assert!(ContentSplitter::new([SMALL_CONTENT_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn an_item_longer_than_any_is_refused_before_it_is_held() {
+        let mut list = ChangeListReader::new(1);
+        let long = [codec::encode(&(1_u64 << 20)), vec![b'x'; ITEM_BYTES_MAX]].concat();
+        assert!(list.push(&long).is_err());
+    }
+
+    /// An API as API Manager writes it: the vocabulary of its templates with the
+    /// names, versions and addresses of this one.
+    fn artifact() -> String {
+        let resources: String = ["/menu", "/order", "/order/{orderId}", "/delivery/*"]
+            .iter()
+            .map(|template| {
+                format!(
+                    r#"    <resource methods="GET POST" uri-template="{template}" faultSequence="fault">
+        <inSequence>
+            <property name="api.ut.backendRequestTime" expression="get-property('SYSTEM_TIME')"/>
+            <send>
+                <endpoint name="PizzaShackAPI--v1.0.0_APIproductionEndpoint_0">
+                    <http uri-template="https://backend.example.com:9443/pizzashack{template}"/>
+                </endpoint>
+            </send>
+        </inSequence>
+        <outSequence><class name="org.wso2.carbon.apimgt.gateway.handlers.analytics.APIMgtResponseHandler"/><send/></outSequence>
+    </resource>
+"#
+                )
+            })
+            .collect();
+        format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?><api xmlns="http://ws.apache.org/ns/synapse" name="admin--PizzaShackAPI" context="/pizzashack/1.0.0" version="1.0.0" version-type="context">
+{resources}    <handlers>
+        <handler class="org.wso2.carbon.apimgt.gateway.handlers.security.APIAuthenticationHandler"/>
+    </handlers>
+</api>"#
+        )
+    }
+
+    #[test]
+    fn one_edit_of_two_kilobytes_costs_less_than_five_hundred_bytes() {
+        let content = artifact();
+        assert!(content.len() > 2_000);
+        let changes = [put(
+            "default/api/admin--PizzaShackAPI_v1.0.0.xml",
+            content.as_bytes(),
+        )];
+        let blocks = write(&changes, &[Some(content.as_bytes())]);
+        let opening = Opening::Generation(Offer {
+            header: GenerationHeader {
+                tree: TreeName::new("synapse-configs").unwrap(),
+                epoch: Epoch(3),
+                generation: Generation(4_711),
+                base: Root([7; 32]),
+                root: Root([8; 32]),
+            },
+            changes: 1,
+            contents_following: 1,
+            released: None,
+        });
+        let frames = 2 * size_of::<u32>();
+        let block = codec::encode(&blocks[0]).len();
+        let bytes = frames + codec::encode(&opening).len() + block;
+        assert!(
+            bytes < 500,
+            "{bytes} bytes, {block} of them the block, plain {}",
+            content.len()
+        );
+    }
+}

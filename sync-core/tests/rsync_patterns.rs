@@ -109,7 +109,7 @@ fn rules_leave_out_what_rsync_leaves_out() {
     let empty = tempfile::tempdir().unwrap();
     make_tree(tree.path());
     let mut runner = TestRunner::new(Config {
-        cases: 150,
+        cases: 60,
         failure_persistence: None,
         ..Config::default()
     });
