@@ -4,24 +4,21 @@
 //! cut points only near itself. Runs of about 64 chunks, ended by the chunks'
 //! own ids, form groups with an id each: two nodes compare groups first and
 //! chunks only inside the groups that differ, so that a small edit in 1 GiB
-//! exchanges kilobytes. [`Missing`] takes a peer's lists, trusts none of their
-//! numbers, and ends in the [`Run`]s that build the content: copies from files
-//! the node already has, and bytes to fetch. Whether the result is right is
-//! proved by the content's hash, not here.
+//! exchanges kilobytes. What of a peer's content is missing here, [`Missing`]
+//! finds out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+mod missing;
+
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use fastcdc::v2020::{self, Normalization};
 
+pub use missing::{Missing, Run};
+
 use crate::{
-    codec::Malformed,
     content::ContentId,
     limits::{
-        CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FILE_BYTES_MAX, GROUP_CHUNKS_MAX,
-        GROUP_CHUNKS_MIN,
+        CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, GROUP_CHUNKS_MAX, GROUP_CHUNKS_MIN,
     },
 };
 
@@ -110,12 +107,16 @@ fn group_id(chunks: impl IntoIterator<Item = (ContentId, u32)>) -> ContentId {
 #[derive(Default)]
 pub struct Chunker {
     whole: blake3::Hasher,
-    /// Bytes after the last cut: less than a largest chunk between calls.
+    /// Bytes after the last cut: less than [`CERTAIN_BYTES`] between calls.
     held: Vec<u8>,
     offset: u64,
     groups: Vec<Group>,
     open: Vec<Chunk>,
+    expected: Expected,
 }
+
+/// Once so many bytes are held, their first cut depends on no later byte.
+const CERTAIN_BYTES: usize = 2 * CHUNK_BYTES_MAX as usize;
 
 impl Chunker {
     /// At the beginning of a content.
@@ -124,12 +125,23 @@ impl Chunker {
         Self::default()
     }
 
+    /// At the beginning of a content that probably is much like `old`. Gives
+    /// the same recipe as [`Chunker::new`], but where nothing changed it hashes
+    /// at the old cuts, which is faster than looking for cuts.
+    #[must_use]
+    pub fn expecting(old: &Recipe) -> Self {
+        Self {
+            expected: Expected::new(old),
+            ..Self::default()
+        }
+    }
+
     /// The next bytes of the content, in pieces of any size.
     pub fn push(&mut self, bytes: &[u8]) {
         self.whole.update(bytes);
         for piece in bytes.chunks(CHUNK_BYTES_MAX as usize) {
             self.held.extend_from_slice(piece);
-            self.cut_while(|left| left >= CHUNK_BYTES_MAX as usize);
+            self.cut_while(|left| left >= CERTAIN_BYTES);
         }
     }
 
@@ -145,23 +157,25 @@ impl Chunker {
         }
     }
 
-    /// A cut is certain once as many bytes are held as a chunk may have.
     fn cut_while(&mut self, enough: impl Fn(usize) -> bool) {
         let held = std::mem::take(&mut self.held);
         let mut rest = &held[..];
         while enough(rest.len()) {
-            let (chunk, later) = rest.split_at(first_cut(rest));
-            self.add(chunk);
-            rest = later;
+            let (id, length) = self.expected.first_chunk(rest).unwrap_or_else(|| {
+                let length = first_cut(rest);
+                (ContentId::of(&rest[..length]), length)
+            });
+            self.expected.came(id);
+            self.add(id, length);
+            rest = &rest[length..];
         }
         let cut = held.len() - rest.len();
         self.held = held;
         self.held.drain(..cut);
     }
 
-    fn add(&mut self, bytes: &[u8]) {
-        let length = u32::try_from(bytes.len()).expect("a chunk has at most 256 KiB");
-        let id = ContentId::of(bytes);
+    fn add(&mut self, id: ContentId, length: usize) {
+        let length = u32::try_from(length).expect("a chunk has at most 256 KiB");
         self.open.push(Chunk {
             id,
             offset: self.offset,
@@ -179,6 +193,64 @@ impl Chunker {
             self.groups.push(Group::of(std::mem::take(&mut self.open)));
         }
     }
+}
+
+/// The chunks of an older content, to be looked for before cuts are.
+///
+/// FastCDC begins anew at every cut, and a cut depends on the bytes of its
+/// chunk and the one byte after it. So an old chunk is one again where its
+/// bytes are followed by those of the next old chunk.
+#[derive(Default)]
+struct Expected {
+    chunks: Vec<(ContentId, usize)>,
+    positions: BTreeMap<ContentId, usize>,
+    /// Position of the old chunk that may begin where the last one ended.
+    next: Option<usize>,
+    /// Whether that chunk's bytes were already found there.
+    found: bool,
+}
+
+impl Expected {
+    fn new(old: &Recipe) -> Self {
+        let chunks: Vec<(ContentId, usize)> = old
+            .chunks()
+            .map(|chunk| (chunk.id, chunk.length as usize))
+            .collect();
+        let numbered = chunks.iter().enumerate();
+        Self {
+            positions: numbered.map(|(at, (id, _))| (*id, at)).collect(),
+            chunks,
+            next: Some(0),
+            found: false,
+        }
+    }
+
+    /// The chunk at the start of `bytes`, if it is the one expected.
+    fn first_chunk(&mut self, bytes: &[u8]) -> Option<(ContentId, usize)> {
+        let found_before = std::mem::take(&mut self.found);
+        let (chunk, after) = (self.chunk(self.next?)?, self.chunk(self.next? + 1)?);
+        let found = found_before || starts_with(bytes, chunk);
+        self.found = found && starts_with(&bytes[chunk.1..], after);
+        self.found.then_some(chunk)
+    }
+
+    fn chunk(&self, position: usize) -> Option<(ContentId, usize)> {
+        self.chunks.get(position).copied()
+    }
+
+    /// Notes the chunk that came, and so which may follow.
+    fn came(&mut self, id: ContentId) {
+        self.next = match self.next {
+            Some(next) if self.found => Some(next + 1),
+            _ => self.positions.get(&id).map(|position| position + 1),
+        };
+    }
+}
+
+fn starts_with(bytes: &[u8], (id, length): (ContentId, usize)) -> bool {
+    bytes
+        .get(..length)
+        .is_some_and(|start| ContentId::of(start) == id)
 }
 
 /// One chunk in 64 ends its group: by its own id, so that boundaries move with
@@ -205,237 +277,111 @@ fn first_cut(bytes: &[u8]) -> usize {
     length
 }
 
-/// One step of building a content, in the order of its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Run {
-    /// Bytes that a local file has.
-    Copy {
-        /// Which of the local recipes, by position.
-        source: usize,
-        /// Where in that file.
-        local_offset: u64,
-        /// Where in the content.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-    /// Bytes that only the peer has.
-    Fetch {
-        /// Where in the content.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Run {
-    /// The run that covers this one and `next`, if they touch on both sides.
-    fn joined(self, next: Self) -> Option<Self> {
-        match (self, next) {
-            (
-                Self::Copy {
-                    source,
-                    local_offset,
-                    offset,
-                    length,
-                },
-                Self::Copy {
-                    source: next_source,
-                    local_offset: next_local,
-                    length: more,
-                    ..
-                },
-            ) if source == next_source && local_offset + length == next_local => Some(Self::Copy {
-                source,
-                local_offset,
-                offset,
-                length: length + more,
-            }),
-            (Self::Fetch { offset, length }, Self::Fetch { length: more, .. }) => {
-                Some(Self::Fetch {
-                    offset,
-                    length: length + more,
-                })
-            }
-            _ => None,
-        }
+    use super::*;
+
+    /// Pseudo-random bytes, the same in every run.
+    fn noise(seed: u8, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new()
+            .update(&[seed])
+            .finalize_xof()
+            .fill(&mut bytes);
+        bytes
     }
-}
 
-/// A place in a local file.
-#[derive(Clone, Copy)]
-struct Place {
-    source: usize,
-    offset: u64,
-}
-
-impl Place {
-    fn copy(self, offset: u64, length: u64) -> Run {
-        Run::Copy {
-            source: self.source,
-            local_offset: self.offset,
-            offset,
-            length,
-        }
-    }
-}
-
-/// What of a peer's content is missing here, found out step by step: the groups
-/// at once, then the chunks of those groups that no local file has.
-pub struct Missing {
-    groups: Vec<(ContentId, u64)>,
-    /// By id and length: a peer that lies about a length finds nothing.
-    local_groups: BTreeMap<(ContentId, u64), Place>,
-    local_chunks: BTreeMap<(ContentId, u32), Place>,
-    unknown: BTreeSet<u32>,
-    chunks: BTreeMap<u32, Vec<(ContentId, u32)>>,
-}
-
-impl Missing {
-    /// Compares the peer's `groups` of a content of `length` bytes with the
-    /// recipes of local files.
-    ///
-    /// # Errors
-    /// When the groups cannot be those of a content of that length.
-    pub fn new(
-        length: u64,
-        groups: Vec<(ContentId, u64)>,
-        local: &[Recipe],
-    ) -> Result<Self, Malformed> {
-        check_groups(length, &groups)?;
-        let mut missing = Self {
+    /// Other cut points would make every file known so far new.
+    #[test]
+    fn cut_points_and_groups_stay_what_they_are() {
+        let recipe = Recipe::of(&noise(1, 1 << 20));
+        let lengths: Vec<u32> = recipe.chunks().map(|chunk| chunk.length).collect();
+        assert_eq!(
+            lengths,
+            [
+                65856, 36180, 68588, 58570, 66883, 80636, 63701, 108783, 41880, 62876, 68887,
+                89704, 90182, 32733, 68679, 25527, 18911
+            ]
+        );
+        let groups: Vec<String> = recipe.group_list().map(|(id, _)| id.to_string()).collect();
+        assert_eq!(
             groups,
-            local_groups: BTreeMap::new(),
-            local_chunks: BTreeMap::new(),
-            unknown: BTreeSet::new(),
-            chunks: BTreeMap::new(),
-        };
-        for (source, recipe) in local.iter().enumerate() {
-            missing.index(source, recipe);
-        }
-        missing.unknown = (0..)
-            .zip(&missing.groups)
-            .filter(|(_, group)| !missing.local_groups.contains_key(group))
-            .map(|(index, _)| index)
-            .collect();
-        Ok(missing)
+            ["7c1263eab6c4afba3d69dea4d9e2cd245779fbbf78daeb876c9f55b4c43a0a3e"]
+        );
     }
 
-    fn index(&mut self, source: usize, recipe: &Recipe) {
-        for group in &recipe.groups {
-            let offset = group.chunks.first().map_or(0, |chunk| chunk.offset);
-            self.local_groups
-                .entry((group.id, group.length))
-                .or_insert(Place { source, offset });
-        }
-        for chunk in recipe.chunks() {
-            let offset = chunk.offset;
-            self.local_chunks
-                .entry((chunk.id, chunk.length))
-                .or_insert(Place { source, offset });
-        }
-    }
-
-    /// Indices of the groups whose chunks are still to be asked for, ascending.
-    pub fn unknown_groups(&self) -> impl Iterator<Item = u32> {
-        self.unknown.iter().copied()
-    }
-
-    /// Takes the chunks of one unknown group.
-    ///
-    /// # Errors
-    /// When the group was not asked for, or these are not its chunks.
-    pub fn chunks(&mut self, group: u32, chunks: Vec<(ContentId, u32)>) -> Result<(), Malformed> {
-        if !self.unknown.contains(&group) {
-            return Err(malformed(format!("chunks of group {group}, not asked for")));
-        }
-        let (id, length) = self.groups[group as usize];
-        check_chunks(length, &chunks)?;
-        if group_id(chunks.iter().copied()) != id {
-            return Err(malformed(format!(
-                "the chunks of group {group} make another"
-            )));
-        }
-        self.unknown.remove(&group);
-        self.chunks.insert(group, chunks);
-        Ok(())
-    }
-
-    /// The runs that build the content. A group still unknown is fetched whole.
-    #[must_use]
-    pub fn runs(&self) -> Vec<Run> {
-        let mut runs = Runs::default();
-        for (index, group) in (0..).zip(&self.groups) {
-            if let Some(chunks) = self.chunks.get(&index) {
-                for chunk in chunks {
-                    runs.add(self.local_chunks.get(chunk), u64::from(chunk.1));
+    #[test]
+    fn chunks_and_groups_keep_their_bounds() {
+        for content in [
+            noise(2, 8 << 20),
+            vec![0; 80 << 20],
+            noise(3, 100),
+            Vec::new(),
+        ] {
+            let recipe = Recipe::of(&content);
+            assert_eq!(recipe.content, ContentId::of(&content));
+            let mut missing =
+                Missing::new(recipe.length, recipe.group_list().collect(), &[]).unwrap();
+            let mut offset = 0;
+            for (index, group) in (0..).zip(&recipe.groups) {
+                missing.chunks(index, group.chunk_list()).unwrap();
+                for chunk in &group.chunks {
+                    assert_eq!(chunk.offset, offset);
+                    offset += u64::from(chunk.length);
                 }
-            } else {
-                runs.add(self.local_groups.get(group), group.1);
             }
-        }
-        runs.done
-    }
-}
-
-#[derive(Default)]
-struct Runs {
-    done: Vec<Run>,
-    offset: u64,
-}
-
-impl Runs {
-    fn add(&mut self, place: Option<&Place>, length: u64) {
-        let offset = self.offset;
-        let next = place.map_or(Run::Fetch { offset, length }, |place| {
-            place.copy(offset, length)
-        });
-        self.offset += length;
-        match self.done.last_mut() {
-            Some(last) if let Some(joined) = last.joined(next) => *last = joined,
-            _ => self.done.push(next),
+            assert_eq!(offset, recipe.length);
         }
     }
-}
 
-fn check_groups(length: u64, groups: &[(ContentId, u64)]) -> Result<(), Malformed> {
-    let longest = GROUP_CHUNKS_MAX as u64 * u64::from(CHUNK_BYTES_MAX);
-    let fits = |&(_, length): &(_, u64)| (1..=longest).contains(&length);
-    let shortest = GROUP_CHUNKS_MIN as u64 * u64::from(CHUNK_BYTES_MIN);
-    // The last group may be shorter; so few groups that no sum overflows.
-    let counted = groups.len() as u64 <= length / shortest + 1;
-    let sound = length <= FILE_BYTES_MAX
-        && counted
-        && groups.iter().all(fits)
-        && groups.iter().map(|(_, length)| length).sum::<u64>() == length;
-    sound.then_some(()).ok_or_else(|| {
-        malformed(format!(
-            "{} groups do not make a content of {length} bytes",
-            groups.len()
-        ))
-    })
-}
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
-fn check_chunks(length: u64, chunks: &[(ContentId, u32)]) -> Result<(), Malformed> {
-    let fits = |&(_, length): &(_, u32)| (1..=CHUNK_BYTES_MAX).contains(&length);
-    let sound = chunks.len() <= GROUP_CHUNKS_MAX
-        && chunks.iter().all(fits)
-        && chunks
-            .iter()
-            .map(|(_, length)| u64::from(*length))
-            .sum::<u64>()
-            == length;
-    sound.then_some(()).ok_or_else(|| {
-        malformed(format!(
-            "{} chunks do not make a group of {length} bytes",
-            chunks.len()
-        ))
-    })
-}
+        #[test]
+        fn the_pieces_pushed_do_not_matter(lengths in prop::collection::vec(1..300_000_usize, 1..12)) {
+            let content = noise(4, lengths.iter().sum());
+            let mut chunker = Chunker::new();
+            let mut rest = &content[..];
+            for length in lengths {
+                chunker.push(&rest[..length]);
+                rest = &rest[length..];
+            }
+            prop_assert_eq!(chunker.finish(), Recipe::of(&content));
+        }
 
-fn malformed(reason: String) -> Malformed {
-    Malformed {
-        what: "recipe",
-        reason,
+        #[test]
+        fn expecting_an_old_content_changes_no_cut(
+            length in 0..3_000_000_usize,
+            edits in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0..100_000_usize, 0..100_000_usize),
+                0..4,
+            ),
+        ) {
+            let old = noise(5, length);
+            let mut new = old.clone();
+            for (seed, (at, removed, added)) in (6..).zip(edits) {
+                let start = at.index(new.len() + 1);
+                let end = new.len().min(start + removed);
+                new.splice(start..end, noise(seed, added));
+            }
+            let mut chunker = Chunker::expecting(&Recipe::of(&old));
+            chunker.push(&new);
+            prop_assert_eq!(chunker.finish(), Recipe::of(&new));
+        }
+    }
+
+    #[test]
+    fn a_cut_that_the_byte_after_it_made_goes_with_that_byte() {
+        let old = noise(12, 1 << 20);
+        let recipe = Recipe::of(&old);
+        for next in recipe.chunks().skip(1) {
+            let mut new = old.clone();
+            new[usize::try_from(next.offset).unwrap()] ^= 1;
+            let mut chunker = Chunker::expecting(&recipe);
+            chunker.push(&new);
+            assert_eq!(chunker.finish(), Recipe::of(&new));
+        }
     }
 }

@@ -282,6 +282,8 @@ mod tests {
         wire::{Offer, Opening},
     };
 
+    type Content = Option<Vec<u8>>;
+
     fn put(path: &str, content: &[u8]) -> Change {
         Change {
             path: RelPath::new(path.as_bytes()).unwrap(),
@@ -315,7 +317,7 @@ mod tests {
         blocks: &[Block],
         count: usize,
         step: usize,
-    ) -> Result<(Vec<Change>, Vec<Option<Vec<u8>>>), Malformed> {
+    ) -> Result<(Vec<Change>, Vec<Content>), Malformed> {
         let mut decompressor = Decompressor::new();
         let mut plain = Vec::new();
         for block in blocks {
@@ -388,18 +390,17 @@ mod tests {
     fn sections_that_lie_are_refused() {
         let changes = [put("a", b"one")];
         let one: Option<&[u8]> = Some(b"one");
-        let cases: &[(&str, &[Change], usize, &[Option<&[u8]>])] = &[
-            ("a change is missing", &changes, 2, &[]),
-            ("a content is missing", &changes, 1, &[]),
-            ("a content too many", &changes, 1, &[one, None]),
-            ("a content too short", &changes, 1, &[Some(b"on")]),
-            ("a content too long", &changes, 1, &[Some(b"ones")]),
+        type Sent<'a> = &'a [Option<&'a [u8]>];
+        let cases: &[(&str, usize, Sent<'_>)] = &[
+            ("a change is missing", 2, &[]),
+            ("a content is missing", 1, &[]),
+            ("a content too many", 1, &[one, None]),
+            ("a content too short", 1, &[Some(b"on")]),
+            ("a content too long", 1, &[Some(b"ones")]),
         ];
-        for (what, changes, count, contents) in cases {
-            assert!(
-                read(&write(changes, contents), *count, 1_000).is_err(),
-                "{what}"
-            );
+        for (what, count, contents) in cases {
+            let blocks = write(&changes, contents);
+            assert!(read(&blocks, *count, 1_000).is_err(), "{what}");
         }
         let mut splitter = ContentSplitter::new([3]).unwrap();
         assert!(splitter.push(&[2]).is_err());
