@@ -6,6 +6,7 @@
 
 pub mod journal;
 pub mod observed;
+pub mod replica;
 pub mod root;
 pub mod scan;
 pub mod state;

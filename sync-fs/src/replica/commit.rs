@@ -1,0 +1,168 @@
+//! The moment a generation becomes durable: one record, one sync.
+
+use sync_core::{
+    Action, Change, ContentId, Entry, FileEntry, Mtime, Position, Preset, RelPath,
+    journal::{Place, Placed},
+    plan::applied_mtime,
+    wire::Refusal,
+};
+use thiserror::Error;
+
+use super::{
+    Replica, apply::Pending, contents::STAGING, intake::Intake, judge::History, with_causes,
+};
+use crate::{
+    journal::JournalError,
+    root::{DiskError, Kind},
+};
+
+/// Proof that a generation survives power loss. Apply it next.
+#[derive(Debug)]
+#[must_use = "a durable generation is applied next"]
+pub struct Committed {
+    pub(super) position: Position,
+}
+
+impl Committed {
+    /// Where the tree will stand when it is applied.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// Why a generation did not become durable. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// Contents are still missing.
+    #[error("{0} contents have not arrived")]
+    Incomplete(u64),
+    /// The journal did not take it.
+    #[error("cannot make the generation durable")]
+    Journal(#[from] JournalError),
+    /// The disk did not do what it takes.
+    #[error("cannot make the generation durable")]
+    Disk(#[from] DiskError),
+}
+
+impl CommitError {
+    /// What to tell the sender.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Incomplete(_) => Refusal::Protocol(self.to_string()),
+            Self::Journal(_) | Self::Disk(_) => Refusal::Unable(with_causes(self)),
+        }
+    }
+}
+
+impl Replica {
+    /// Makes the generation durable. After this returns, and not before, it may
+    /// be acknowledged.
+    ///
+    /// # Errors
+    /// Where a content is missing, there is no space, or the disk failed.
+    pub fn commit(&mut self, intake: Intake) -> Result<Committed, CommitError> {
+        self.expect_complete(&intake)?;
+        let (changes, bumped) = self.place(&intake)?;
+        if changes.iter().any(|placed| placed.place == Place::Staged) {
+            let staging = RelPath::new(STAGING).expect("a legal name");
+            self.work.sync_directory(Some(&staging))?;
+        }
+        self.contents
+            .journal_mut()
+            .commit(&intake.header, &changes)?;
+        // From here on the generation is durable: what is left over of other
+        // transfers must not make it fail.
+        if let Err(error) = self.contents.committed(&self.work) {
+            tracing::warn!(
+                error = with_causes(&error),
+                "cannot clean the staging directory"
+            );
+        }
+        let position = Position {
+            epoch: intake.header.epoch,
+            generation: intake.header.generation,
+            root: intake.header.root,
+        };
+        self.pending = Some(Pending {
+            position,
+            changes,
+            history: History::new(),
+            bumped,
+        });
+        Ok(Committed { position })
+    }
+
+    fn expect_complete(&mut self, intake: &Intake) -> Result<(), CommitError> {
+        let empty = ContentId::of(b"");
+        let mut missing = 0;
+        for (_, file) in intake.all_needed() {
+            if file.content == empty && file.length == 0 {
+                self.contents.put(empty, b"")?;
+            } else if !self.contents.has(&file.content) {
+                missing += 1;
+            }
+        }
+        match missing {
+            0 => Ok(()),
+            missing => Err(CommitError::Incomplete(missing)),
+        }
+    }
+
+    /// The changes as they will be applied, and how many times were moved.
+    fn place(&self, intake: &Intake) -> Result<(Vec<Placed>, u32), DiskError> {
+        let mut bumped = 0;
+        let mut placed = Vec::with_capacity(intake.changes.len());
+        for (index, change) in (0u32..).zip(&intake.changes) {
+            let is_needed = intake.needed(index).is_ok();
+            let change = match &change.action {
+                Action::Put(Entry::File(file)) => {
+                    let mtime = self.mtime_for(&change.path, file, is_needed)?;
+                    bumped += u32::from(is_needed && mtime.seconds != file.mtime.seconds);
+                    let entry = Entry::File(FileEntry { mtime, ..*file });
+                    Change {
+                        path: change.path.clone(),
+                        action: Action::Put(entry),
+                    }
+                }
+                _ => change.clone(),
+            };
+            let place = self.place_of(&change, is_needed);
+            placed.push(Placed { change, place });
+        }
+        Ok((placed, bumped))
+    }
+
+    fn place_of(&self, change: &Change, is_needed: bool) -> Place {
+        match &change.action {
+            Action::Put(Entry::File(file)) if is_needed => {
+                let place = self.contents.place(&file.content);
+                place.unwrap_or(Place::Nowhere)
+            }
+            _ => Place::Nowhere,
+        }
+    }
+
+    /// The time a file gets: its own while its content stays; the source's when
+    /// the content is written, moved on where the deployer would miss the change.
+    fn mtime_for(
+        &self,
+        path: &RelPath,
+        file: &FileEntry,
+        is_written: bool,
+    ) -> Result<Mtime, DiskError> {
+        let agreed = self.agreed.manifest().get(path).and_then(Entry::as_file);
+        let kept = agreed.filter(|agreed| agreed.content == file.content);
+        let own = kept.map_or(file.mtime, |kept| kept.mtime);
+        if self.options.preset != Preset::Synapse || (kept.is_some() && !is_written) {
+            return Ok(own);
+        }
+        let on_disk = self.root.stat(path)?.filter(|stat| stat.kind == Kind::File);
+        let mut seen = self.recent.at(path).to_vec();
+        // A healed file may have its own time back: that content was seen.
+        let replaced = agreed.filter(|agreed| agreed.content != file.content);
+        seen.extend(replaced.map(|agreed| agreed.mtime.seconds));
+        Ok(applied_mtime(own, on_disk.map(|stat| stat.mtime), &seen))
+    }
+}

@@ -1,0 +1,267 @@
+//! The contents a replica holds apart from its tree: small ones in the journal,
+//! large ones as files in the staging directory, and scratch names beside them.
+//!
+//! Names in the staging directory say what they hold: `c-<id>` a finished
+//! content, `p-<id>` one that is still arriving, `t-<number>` something on its
+//! way into or out of the tree. Nothing here touches the tree.
+
+use std::collections::BTreeSet;
+
+use sync_core::{
+    ContentId, FileEntry, Mode, RelPath, journal::Place, limits::SMALL_CONTENT_BYTES_MAX,
+};
+
+use crate::{
+    journal::{Journal, JournalError},
+    root::{AbsentIsNone, Cause, DiskError, HeldFile, READ_BYTES, Root},
+};
+
+pub(super) const STAGING: &[u8] = b"staging";
+
+#[derive(Debug)]
+pub(super) struct Contents {
+    journal: Journal,
+    /// Finished files.
+    staged: BTreeSet<ContentId>,
+    /// Of these, the ones that no commit since they came has used up or can
+    /// still need.
+    uncommitted: BTreeSet<ContentId>,
+    /// Whether files may be there that are still arriving.
+    partials: bool,
+    scratch: u64,
+}
+
+/// What a name in the staging directory holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Staged {
+    Finished(ContentId),
+    Partial(ContentId),
+    Scratch,
+}
+
+impl Staged {
+    pub(super) fn of(name: &[u8]) -> Self {
+        let id = |hex: &[u8]| blake3::Hash::from_hex(hex).ok().map(ContentId::from);
+        let finished = || name.strip_prefix(b"c-").and_then(id).map(Self::Finished);
+        let partial = || name.strip_prefix(b"p-").and_then(id).map(Self::Partial);
+        finished().or_else(partial).unwrap_or(Self::Scratch)
+    }
+}
+
+impl Contents {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            uncommitted: BTreeSet::new(),
+            staged: BTreeSet::new(),
+            partials: true,
+            scratch: 0,
+        }
+    }
+
+    /// Notes a finished file that was found and checked.
+    pub(super) fn found(&mut self, id: ContentId) {
+        self.staged.insert(id);
+        self.uncommitted.insert(id);
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(super) fn journal_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Where the content lies, if it is here.
+    pub(super) fn place(&self, content: &ContentId) -> Option<Place> {
+        if self.journal.has(content) {
+            Some(Place::Journal)
+        } else if self.staged.contains(content) {
+            Some(Place::Staged)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn has(&self, content: &ContentId) -> bool {
+        self.place(content).is_some()
+    }
+
+    /// Contents that no commit has used.
+    pub(super) fn uncommitted(&self) -> u64 {
+        self.journal.uncommitted() + self.uncommitted.len() as u64
+    }
+
+    /// Takes a small content that was checked.
+    pub(super) fn put(&mut self, id: ContentId, bytes: &[u8]) -> Result<(), JournalError> {
+        self.journal.append(id, bytes)
+    }
+
+    /// A name of the staging directory that nobody uses.
+    pub(super) fn scratch_name(&mut self) -> RelPath {
+        self.scratch += 1;
+        staging(format!("t-{}", self.scratch).as_bytes())
+    }
+
+    /// Starts a file for a large content, with all its space reserved.
+    pub(super) fn start(&mut self, work: &Root, entry: &FileEntry) -> Result<HeldFile, DiskError> {
+        self.partials = true;
+        let name = partial_name(&entry.content);
+        work.remove_file(&name).absent_is_none()?;
+        let file = work.create_file(&name)?;
+        match file.allocate(entry.length) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                work.remove_file(&name)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a started file, whose bytes were checked, a finished one.
+    pub(super) fn finish(
+        &mut self,
+        work: &Root,
+        file: &HeldFile,
+        id: ContentId,
+    ) -> Result<(), DiskError> {
+        file.sync_data()?;
+        let (from, to) = (partial_name(&id), finished_name(&id));
+        work.rename(&from, work, &to, crate::root::Target::Replaced)?;
+        self.staged.insert(id);
+        self.uncommitted.insert(id);
+        Ok(())
+    }
+
+    /// Notes that a commit was made: what it staged is its own, what else
+    /// arrived before it is of no use any more.
+    pub(super) fn committed(&mut self, work: &Root) -> Result<(), DiskError> {
+        self.uncommitted.clear();
+        if std::mem::take(&mut self.partials) {
+            remove_partials(work)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the finished file was moved into the tree.
+    pub(super) fn moved_away(&mut self, id: &ContentId) {
+        self.staged.remove(id);
+        self.uncommitted.remove(id);
+    }
+
+    /// Removes the finished files that belong to commits: these are applied.
+    pub(super) fn remove_applied(&mut self, work: &Root) -> Result<(), DiskError> {
+        let applied: Vec<ContentId> = self.staged.difference(&self.uncommitted).copied().collect();
+        for id in applied {
+            work.remove_file(&finished_name(&id)).absent_is_none()?;
+            self.staged.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a content that is here into a new file of the staging directory, with
+/// its mode and time, ready for its rename. Nothing is left behind on failure.
+pub(super) fn write_out(
+    contents: &Contents,
+    work: &Root,
+    at: &RelPath,
+    entry: &FileEntry,
+) -> Result<HeldFile, DiskError> {
+    let file = work.create_file(at)?;
+    let filled = fill(contents, work, &file, entry);
+    match filled.and_then(|()| dress(&file, entry)) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            work.remove_file(at)?;
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    contents: &Contents,
+    work: &Root,
+    file: &HeldFile,
+    entry: &FileEntry,
+) -> Result<(), DiskError> {
+    file.allocate(entry.length)?;
+    match contents.journal.read(&entry.content)? {
+        Some(bytes) => file.write_all_at(&bytes, 0),
+        None => {
+            let source = work.open_file(&finished_name(&entry.content))?;
+            file.copy_from(&source, 0, 0, entry.length)
+        }
+    }
+}
+
+/// Gives a file that is not in the tree yet the mode and time it will have.
+pub(super) fn dress(file: &HeldFile, entry: &FileEntry) -> Result<(), DiskError> {
+    file.set_mode(entry.mode)?;
+    file.set_mtime(entry.mtime)
+}
+
+/// The hash of an open file; `None` where it does not hold still.
+pub(super) fn hash(file: &HeldFile) -> Result<Option<ContentId>, DiskError> {
+    let length = file.stat()?.length.saturating_add(1);
+    let size = usize::try_from(length).map_or(READ_BYTES, |length| length.min(READ_BYTES));
+    let mut buffer = vec![0; size];
+    for _ in 0..HASH_TRIES {
+        let mut hasher = blake3::Hasher::new();
+        let stable = file.read_through(&mut buffer, |bytes| {
+            hasher.update(bytes);
+        })?;
+        if stable.is_some() {
+            return Ok(Some(hasher.finalize().into()));
+        }
+    }
+    Ok(None)
+}
+
+/// How often a file that is being written is read before it is taken for one
+/// that nobody knows.
+const HASH_TRIES: usize = 3;
+
+/// Reads a whole file that must have the content `entry` says; `None` where it
+/// has another one.
+pub(super) fn read_small(file: &HeldFile, entry: &FileEntry) -> Result<Option<Vec<u8>>, DiskError> {
+    let length = entry.length.min(SMALL_CONTENT_BYTES_MAX);
+    let size = usize::try_from(length).expect("a small content fits memory");
+    let mut bytes = vec![0; size + 1]; // one more, to see a longer file
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok((ContentId::of(&bytes) == entry.content).then_some(bytes))
+}
+
+pub(super) fn staging(name: &[u8]) -> RelPath {
+    let path = RelPath::new(STAGING).and_then(|directory| directory.join(name));
+    path.expect("names of the staging directory are short and legal")
+}
+
+pub(super) fn finished_name(id: &ContentId) -> RelPath {
+    staging(format!("c-{id}").as_bytes())
+}
+
+pub(super) fn partial_name(id: &ContentId) -> RelPath {
+    staging(format!("p-{id}").as_bytes())
+}
+
+/// Makes the directory `name` of the work directory, unless it is there.
+pub(super) fn make_directory(work: &Root, name: &[u8]) -> Result<(), DiskError> {
+    let path = RelPath::new(name).expect("a legal name");
+    match work.create_directory(&path, Mode::new(0o700)) {
+        Err(error) if error.cause() == Cause::Exists => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_partials(work: &Root) -> Result<(), DiskError> {
+    let directory = RelPath::new(STAGING).expect("a legal name");
+    for listed in work.list(Some(&directory))? {
+        if let Staged::Partial(id) = Staged::of(&listed.name) {
+            work.remove_file(&partial_name(&id)).absent_is_none()?;
+        }
+    }
+    Ok(())
+}
