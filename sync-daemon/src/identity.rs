@@ -22,7 +22,10 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::private_file::{self, Kept, PrivateFileError};
+use crate::{
+    failure::{Failure, FailureKind},
+    private_file::{self, Kept, PrivateFileError},
+};
 
 /// The key's name in the state directory.
 const FILE_NAME: &str = "node.key";
@@ -106,17 +109,13 @@ impl TryFrom<String> for NodeId {
 #[derive(Debug, Error)]
 pub enum IdentityError {
     /// The key was never made.
-    #[error("there is no key at {}; run `apim-sync init` to make this node's identity", path.display())]
+    #[error("there is no key at {}", path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
     },
     /// The file is not an Ed25519 key.
-    #[error(
-        "{} is damaged or no Ed25519 key; restore it from a backup, or move it away, run \
-         `apim-sync init` and pair again",
-        path.display()
-    )]
+    #[error("{} is damaged or no Ed25519 key", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -127,6 +126,23 @@ pub enum IdentityError {
     /// The operating system gave no randomness.
     #[error("cannot make a key: the operating system gives no random numbers")]
     Random,
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let hint = match &error {
+            IdentityError::Missing { .. } => {
+                "make this node's identity with `apim-sync init`".into()
+            }
+            IdentityError::Damaged { .. } => {
+                "restore it from a backup; or move it away, run `apim-sync init` and pair again"
+                    .into()
+            }
+            IdentityError::File(error) => error.hint(),
+            IdentityError::Random => "see `dmesg`".into(),
+        };
+        Self::caused_by(FailureKind::Failed, "using this node's identity", &error).hint(hint)
+    }
 }
 
 /// The node's own key pair.

@@ -30,11 +30,7 @@ pub enum PrivateFileError {
         path: PathBuf,
     },
     /// The permissions let others in.
-    #[error(
-        "{} has mode {mode:04o}, so that other users could {danger} it; run `chmod 600 {}` \
-         if you are sure that nobody did",
-        path.display(), path.display()
-    )]
+    #[error("{} has mode {mode:04o}, so that other users could {danger} it", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -61,6 +57,24 @@ pub enum PrivateFileError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl PrivateFileError {
+    /// What to try next.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::Exists { path } => format!("move {} away if it is not needed", path.display()),
+            Self::Exposed { path, danger, .. } => format!(
+                "`chmod 600 {}` if you are sure that nobody did {danger} it",
+                path.display()
+            ),
+            Self::Strange { path, .. } => format!("look at what is at {}", path.display()),
+            Self::Io { path, .. } => format!(
+                "check the owner and the free space of {}, or run as its owner",
+                path.parent().unwrap_or(path).display()
+            ),
+        }
+    }
 }
 
 /// What a private file must be kept from.

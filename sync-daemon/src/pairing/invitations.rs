@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::token::Token;
 use crate::{
+    failure::{Failure, FailureKind},
     identity::NodeId,
     private_file::{self, Kept, PrivateFileError},
     transport::Address,
@@ -42,7 +43,7 @@ pub enum InvitationError {
     #[error("cannot use the list of invitations")]
     File(#[from] PrivateFileError),
     /// The file does not say what it should.
-    #[error("cannot understand {}; delete it to call all invitations back", path.display())]
+    #[error("cannot understand {}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -53,7 +54,7 @@ pub enum InvitationError {
     #[error("the invitation is unknown, used, expired or called back")]
     Unknown,
     /// Enough for now.
-    #[error("there are {INVITATIONS_MAX} open invitations; wait until one is used or expires")]
+    #[error("there are {INVITATIONS_MAX} open invitations")]
     TooMany,
     /// Such a time to live makes no sense.
     #[error("an invitation lives for one second to seven days")]
@@ -61,6 +62,29 @@ pub enum InvitationError {
     /// The operating system gave no randomness.
     #[error("cannot make an invitation: the operating system gives no random numbers")]
     Random,
+}
+
+impl From<InvitationError> for Failure {
+    fn from(error: InvitationError) -> Self {
+        let (kind, hint) = match &error {
+            InvitationError::File(error) => (FailureKind::Failed, error.hint()),
+            InvitationError::Malformed { path, .. } => (
+                FailureKind::Failed,
+                format!("delete {} to call all invitations back", path.display()),
+            ),
+            InvitationError::Unknown => (
+                FailureKind::Trust,
+                "make one with `apim-sync invite`".into(),
+            ),
+            InvitationError::TooMany => (
+                FailureKind::Failed,
+                "wait until one is used or expires".into(),
+            ),
+            InvitationError::Ttl => (FailureKind::Usage, "`--ttl 15m` is usual".into()),
+            InvitationError::Random => (FailureKind::Failed, "see `dmesg`".into()),
+        };
+        Self::caused_by(kind, "inviting", &error).hint(hint)
+    }
 }
 
 /// One open invitation.

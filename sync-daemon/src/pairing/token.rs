@@ -10,7 +10,11 @@ use data_encoding::BASE32_NOPAD_NOCASE;
 use sync_core::codec;
 use thiserror::Error;
 
-use crate::{identity::NodeId, transport::Address};
+use crate::{
+    failure::{Failure, FailureKind},
+    identity::NodeId,
+    transport::Address,
+};
 
 /// Says what the text is, and its version.
 const PREFIX: &str = "apim1-";
@@ -65,11 +69,18 @@ impl fmt::Debug for Token {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Something else was pasted.
-    #[error("this is no invitation: it starts with `{PREFIX}`, as `apim-sync invite` prints it")]
+    #[error("this is no invitation: one starts with `{PREFIX}`")]
     NotAToken,
     /// Part of it is missing or changed.
-    #[error("the invitation is cut off or mistyped; copy the whole line again")]
+    #[error("the invitation is cut off or mistyped")]
     Damaged,
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::caused_by(FailureKind::Usage, "reading the invitation", &error)
+            .hint("copy the whole line that `apim-sync invite` printed on the other node")
+    }
 }
 
 impl FromStr for Token {

@@ -12,6 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::failure::{Failure, FailureKind};
+
 /// Bytes in a DNS name, by RFC 1035.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -136,12 +138,19 @@ impl TryFrom<String> for Address {
 /// This node does not know how others reach it.
 #[derive(Debug, Error)]
 #[error(
-    "cannot tell at which address other nodes reach this one: it listens on {listen} and \
-     has no default route; name the address with `--address HOST:PORT`"
+    "cannot tell at which address other nodes reach this one: it listens on {listen}, which \
+     does not say, and there is no default route"
 )]
 pub struct NoAdvertisedAddress {
     listen: SocketAddr,
     source: Option<io::Error>,
+}
+
+impl From<NoAdvertisedAddress> for Failure {
+    fn from(error: NoAdvertisedAddress) -> Self {
+        Self::caused_by(FailureKind::Usage, "inviting", &error)
+            .hint("name the address with `apim-sync invite --address HOST:PORT`")
+    }
 }
 
 /// The address to give to others for a node that listens on `listen`: that
@@ -239,7 +248,7 @@ mod tests {
         // Without a default route (a closed test machine) the error says so.
         match advertised(listen) {
             Ok(address) => assert_ne!(address.host(), "0.0.0.0"),
-            Err(error) => assert!(error.to_string().contains("--address")),
+            Err(error) => assert!(error.to_string().contains("default route")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use super::{
     tls::{self, Invited},
 };
 use crate::{
+    failure::{Failure, FailureKind},
     identity::{Identity, NodeId},
     trust::Trusted,
 };
@@ -85,27 +86,19 @@ impl Setup {
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Somebody else has the port.
-    #[error(
-        "cannot listen on UDP {address}: another program does (perhaps another `apim-sync \
-         daemon`); stop it or change `listen` in [node]"
-    )]
+    #[error("cannot listen on UDP {address}: another program does")]
     InUse {
         /// The address wanted.
         address: SocketAddr,
     },
     /// The address is none of this machine's.
-    #[error(
-        "cannot listen on UDP {address}: this machine has no such address; change `listen` in \
-         [node], 0.0.0.0 means all addresses"
-    )]
+    #[error("cannot listen on UDP {address}: this machine has no such address")]
     NotLocal {
         /// The address wanted.
         address: SocketAddr,
     },
-    /// Privileged port.
-    #[error(
-        "cannot listen on UDP {address}: ports below 1024 are for root; change `listen` in [node]"
-    )]
+    /// A port below 1024, or a security policy.
+    #[error("cannot listen on UDP {address}: this user may not")]
     Forbidden {
         /// The address wanted.
         address: SocketAddr,
@@ -118,6 +111,28 @@ pub enum BindError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let hint = match &error {
+            BindError::InUse { .. } => {
+                "stop the other program (another `apim-sync daemon`?) or change `listen` in [node]"
+            }
+            BindError::NotLocal { .. } => {
+                "change `listen` in [node]; 0.0.0.0 means every address of the machine"
+            }
+            BindError::Forbidden { .. } => {
+                "change `listen` in [node] to a port from 1024 on; 7420 is usual"
+            }
+            BindError::Io { .. } => "run `apim-sync doctor`",
+        };
+        let kind = match &error {
+            BindError::NotLocal { .. } | BindError::Forbidden { .. } => FailureKind::Usage,
+            BindError::InUse { .. } | BindError::Io { .. } => FailureKind::Failed,
+        };
+        Self::caused_by(kind, "opening the node's socket", &error).hint(hint)
+    }
 }
 
 /// What the kernel granted of the socket buffers asked for.
@@ -146,7 +161,7 @@ pub struct Endpoint {
     trusted: Trusted,
     deadlines: Deadlines,
     buffers: SocketBuffers,
-    listen: SocketAddr,
+    local: SocketAddr,
     ready: Mutex<mpsc::Receiver<Accepted>>,
 }
 
@@ -157,51 +172,29 @@ impl Endpoint {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn bind(setup: Setup) -> Result<Self, BindError> {
+        let failed = failed(setup.listen.unwrap_or(ANY_V4));
         let socket = open_socket(setup.listen)?;
         let buffers = enlarge_buffers(&socket);
-        let (sender, ready) = mpsc::channel(READY_MAX);
-        let server = setup.listen.map(|_| {
-            let invited = Arc::clone(&setup.invited);
-            let tls = tls::server(&setup.identity, setup.trusted.clone(), invited);
-            settings::server_config(tls)
-        });
-        let failed = failed(setup.listen.unwrap_or(ANY_V4));
-        let listen = socket.local_addr().and_then(|address| {
-            address
-                .as_socket()
-                .ok_or_else(|| io::ErrorKind::Unsupported.into())
-        });
-        let listen = listen.map_err(&failed)?;
-        let runtime = Arc::new(TokioRuntime);
-        let quinn =
-            quinn::Endpoint::new(settings::endpoint_config(), server, socket.into(), runtime)
-                .map_err(failed)?;
-        if setup.listen.is_some() {
-            let reception = Reception {
-                own: setup.identity.id(),
-                trusted: setup.trusted.clone(),
-                invited: setup.invited,
-                deadlines: setup.deadlines,
-                ready: sender,
-                seats: Seats::default(),
-            };
-            tokio::spawn(acceptor::run(quinn.clone(), reception));
-        }
+        let socket = UdpSocket::from(socket);
+        let local = socket.local_addr().map_err(&failed)?;
+        let server = setup.listen.map(|_| server_config(&setup));
+        let (config, runtime) = (settings::endpoint_config(), Arc::new(TokioRuntime));
+        let quinn = quinn::Endpoint::new(config, server, socket, runtime).map_err(failed)?;
         Ok(Self {
+            ready: Mutex::new(receive_callers(&quinn, &setup)),
             quinn,
             identity: setup.identity,
             trusted: setup.trusted,
             deadlines: setup.deadlines,
             buffers,
-            listen,
-            ready: Mutex::new(ready),
+            local,
         })
     }
 
     /// The address it listens on, with the port that port 0 became.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
-        self.listen
+        self.local
     }
 
     /// What the kernel granted.
@@ -309,16 +302,14 @@ impl Endpoint {
             }
             Err(_) => return Err(attempt.unreachable("its name is not resolved in time")),
         };
-        if self.listen.is_ipv4() {
+        if self.local.is_ipv4() {
             found.retain(SocketAddr::is_ipv4);
         }
         found.truncate(ADDRESSES_TRIED_MAX);
         if found.is_empty() {
             return Err(ConnectError::Address {
                 address: attempt.address.clone(),
-                reason: "it has IPv6 addresses only and this node's socket is IPv4; \
-                         set `listen = \"[::]:PORT\"` in [node]"
-                    .into(),
+                reason: "it has IPv6 addresses only and this node listens on IPv4".into(),
             });
         }
         Ok(found)
@@ -350,8 +341,37 @@ impl Endpoint {
     }
 }
 
-const ANY_V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-const ANY_V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        // The acceptor has a handle too and ends with this.
+        self.quinn.close(Ending::Stopping.code(), &[]);
+    }
+}
+
+fn server_config(setup: &Setup) -> quinn::ServerConfig {
+    let (trusted, invited) = (setup.trusted.clone(), Arc::clone(&setup.invited));
+    settings::server_config(tls::server(&setup.identity, trusted, invited))
+}
+
+/// Where callers come out, one by one; nowhere for an endpoint that only dials.
+fn receive_callers(quinn: &quinn::Endpoint, setup: &Setup) -> mpsc::Receiver<Accepted> {
+    let (sender, ready) = mpsc::channel(READY_MAX);
+    if setup.listen.is_some() {
+        let reception = Reception {
+            own: setup.identity.id(),
+            trusted: setup.trusted.clone(),
+            invited: Arc::clone(&setup.invited),
+            deadlines: setup.deadlines,
+            ready: sender,
+            seats: Seats::default(),
+        };
+        tokio::spawn(acceptor::run(quinn.clone(), reception));
+    }
+    ready
+}
+
+const ANY_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const ANY_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// A socket that only dials speaks both IP versions where the machine does.
 fn open_socket(listen: Option<SocketAddr>) -> Result<Socket, BindError> {

@@ -221,19 +221,16 @@ impl Sender {
         self.stream.finish().map_err(|_| StreamError::Cut)
     }
 
-    /// Waits until the peer's transport has everything of a finished stream:
-    /// only then may the connection be closed without losing some of it.
+    /// Waits until the peer has everything of a finished stream, or wants no
+    /// more of it: only then may the connection be closed without losing some.
     ///
     /// # Errors
-    /// When the peer is gone, breaks off, or is silent for a patience.
+    /// When the peer is gone or silent for a patience.
     pub async fn delivered(&mut self) -> Result<(), StreamError> {
         let pace = Pace::new(self.patience);
         let stopped = self.stream.stopped();
         let step = async { stopped.await.map_err(stopped_early) };
-        match pace.wait(&self.connection, step).await? {
-            None => Ok(()),
-            Some(_) => Err(StreamError::Cut),
-        }
+        pace.wait(&self.connection, step).await.map(drop)
     }
 
     async fn write_leaving(&mut self) -> Result<(), StreamError> {

@@ -5,7 +5,10 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use thiserror::Error;
 
 use super::address::Address;
-use crate::identity::NodeId;
+use crate::{
+    failure::{Failure, FailureKind},
+    identity::NodeId,
+};
 
 /// TLS alerts (RFC 8446 section 6.2) by which a peer says «I do not trust your
 /// key»: what our verifier causes first, then what other causes of a refused
@@ -152,17 +155,13 @@ fn protocol(error: &ConnectionError) -> Loss {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Distrust {
     /// The peer has not pinned this node.
-    #[error("it does not trust this node's key; run `apim-sync trust add NAME --id {own}` there")]
+    #[error("it does not trust this node's key {own}")]
     Refused {
         /// This node's id.
         own: NodeId,
     },
     /// Somebody else answers at the address.
-    #[error(
-        "it has the key {found} instead of the pinned {expected}; if the node was set up \
-         anew, remove the old key with `apim-sync trust remove` and pair again; if not, \
-         somebody else answers at its address"
-    )]
+    #[error("it has the key {found} instead of the pinned {expected}")]
     Impostor {
         /// The pinned key.
         expected: NodeId,
@@ -176,11 +175,26 @@ pub enum Distrust {
         expected: NodeId,
     },
     /// The key is not pinned here.
-    #[error("its key {id} is not pinned here; run `apim-sync trust add NAME --id {id}`")]
+    #[error("its key {id} is not pinned here")]
     NotPinned {
         /// The key.
         id: NodeId,
     },
+}
+
+impl Distrust {
+    fn hint(&self) -> String {
+        match self {
+            Self::Refused { own } => format!("there: `apim-sync trust add NAME --id {own}`"),
+            Self::Impostor { .. } => {
+                "if the node was set up anew, `apim-sync trust remove` its old key and pair \
+                 again; if not, somebody else answers at its address"
+                    .into()
+            }
+            Self::Unproven { .. } => "check what answers at this address".into(),
+            Self::NotPinned { id } => format!("here: `apim-sync trust add NAME --id {id}`"),
+        }
+    }
 }
 
 /// Why a peer cannot be reached.
@@ -195,10 +209,7 @@ pub enum ConnectError {
         distrust: Distrust,
     },
     /// Nobody answers now.
-    #[error(
-        "cannot reach {address}: {reason}; check that `apim-sync daemon` runs there and that \
-         UDP port {} is open", address.port()
-    )]
+    #[error("cannot reach {address}: {reason}")]
     Unreachable {
         /// The peer's address.
         address: Address,
@@ -206,7 +217,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// Somebody answers who speaks otherwise.
-    #[error("cannot talk to {address}: {reason}; check that both nodes run the same release")]
+    #[error("cannot talk to {address}: {reason}")]
     Protocol {
         /// The peer's address.
         address: Address,
@@ -221,6 +232,30 @@ pub enum ConnectError {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let (kind, hint) = match &error {
+            ConnectError::Untrusted { distrust, .. } => (FailureKind::Trust, distrust.hint()),
+            ConnectError::Unreachable { address, .. } => (
+                FailureKind::Unreachable,
+                format!(
+                    "check that `apim-sync daemon` runs there and that UDP port {} is open",
+                    address.port()
+                ),
+            ),
+            ConnectError::Protocol { .. } => (
+                FailureKind::Protocol,
+                "compare `apim-sync --version` on both nodes".into(),
+            ),
+            ConnectError::Address { .. } => (
+                FailureKind::Usage,
+                "correct the peer's address or `listen` in [node]".into(),
+            ),
+        };
+        Self::new(kind, error.to_string()).hint(hint)
+    }
 }
 
 /// The two ends of an attempt to connect, to tell in errors.

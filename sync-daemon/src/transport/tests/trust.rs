@@ -318,6 +318,33 @@ async fn a_peer_that_stops_says_so() {
 }
 
 #[tokio::test]
+async fn a_dropped_endpoint_frees_its_port() {
+    let pair = Pair::new();
+    let (dialled, accepted) = pair.connected().await;
+    let Pair {
+        other,
+        other_endpoint,
+        one_endpoint: _one_endpoint,
+        ..
+    } = pair;
+    let address = other_endpoint.local_address();
+    drop((accepted, other_endpoint));
+    assert_eq!(dialled.closed().await, Loss::Stopped);
+    let bind = || {
+        let mut setup = other.setup();
+        setup.listen = Some(address);
+        Endpoint::bind(setup)
+    };
+    // The socket goes with the last tasks of the endpoint.
+    let freed = async {
+        while bind().is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, freed).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_peer_holds_eight_connections_and_no_more() {
     let pair = Pair::new();
     let mut held = Vec::new();

@@ -17,13 +17,14 @@ use std::{net::IpAddr, time::Duration};
 use sync_core::wire::{Join, JoinAnswer, Opening};
 use thiserror::Error;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use self::{
     invitations::{InvitationError, Invitations},
     token::{Token, TokenError},
 };
 use crate::{
+    failure::{Failure, FailureKind},
     identity::{Identity, NodeId},
     transport::{
         Address, BindError, ConnectError, Ending, Endpoint, Setup, Stranger, Stream, StreamError,
@@ -63,16 +64,15 @@ impl From<Welcome> for Peer {
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// No socket.
-    #[error("cannot join")]
+    #[error(transparent)]
     Bind(#[from] BindError),
     /// The inviter cannot be reached, or is not the one who invited.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The inviter said no.
     #[error(
-        "{address} refused the invitation: it was used, has expired, was called back after \
-         wrong attempts, or a node there has the name `{own_name}` already; its log says \
-         which; run `apim-sync invite` there for a new one"
+        "{address} refused it: it was used, has expired, was called back after wrong \
+         attempts, or another node has the name `{own_name}` there"
     )]
     Refused {
         /// Where the inviter listens.
@@ -81,13 +81,10 @@ pub enum JoinError {
         own_name: NodeName,
     },
     /// The inviter's key cannot be pinned here.
-    #[error(
-        "the inviter trusts this node now, but cannot be pinned here; put that right and join \
-         again with the same invitation"
-    )]
+    #[error("the inviter trusts this node now, but cannot be pinned here")]
     Pin(#[from] TrustError),
     /// The token is this node's own.
-    #[error("this invitation was made by this node; run `apim-sync join` on the other one")]
+    #[error("this node made the invitation itself")]
     OwnInvitation,
     /// The inviter has no usable name.
     #[error("the inviter at {address} gave a name that cannot be used: {name}")]
@@ -97,6 +94,32 @@ pub enum JoinError {
         /// What it said, escaped.
         name: String,
     },
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        let (kind, hint) = match error {
+            JoinError::Bind(error) => return error.into(),
+            JoinError::Connect(error) => return error.into(),
+            JoinError::Refused { .. } => (
+                FailureKind::Trust,
+                "the log there says which; `apim-sync invite` there makes a new one".into(),
+            ),
+            JoinError::Pin(ref cause) => (
+                FailureKind::Failed,
+                format!("{}; then join again with the same line", cause.hint()),
+            ),
+            JoinError::OwnInvitation => (
+                FailureKind::Usage,
+                "run `apim-sync join` on the other node".into(),
+            ),
+            JoinError::BadName { .. } => (
+                FailureKind::Protocol,
+                "pin it by hand with `apim-sync trust add`".into(),
+            ),
+        };
+        Self::caused_by(kind, "redeeming the invitation", &error).hint(hint)
+    }
 }
 
 /// Redeems `token` for this node, called `own_name` and listening on
@@ -246,10 +269,17 @@ pub async fn answer_request(
         },
         Err(_) => JoinAnswer::Refused,
     };
-    stream.send(&answer).await?;
-    stream.finish().await?;
-    stream.delivered().await?;
+    // Paired or not, that stands: a joiner whose answer is lost asks again.
+    if let Err(error) = tell(stream, &answer).await {
+        debug!(%id, %error, "the answer to a join request may be lost");
+    }
     outcome
+}
+
+async fn tell(stream: &mut Stream, answer: &JoinAnswer) -> Result<(), StreamError> {
+    stream.send(answer).await?;
+    stream.finish().await?;
+    stream.delivered().await
 }
 
 impl Inviter {
