@@ -328,8 +328,10 @@ async fn a_dropped_endpoint_frees_its_port() {
         ..
     } = pair;
     let address = other_endpoint.local_address();
-    drop((accepted, other_endpoint));
+    drop(other_endpoint);
     assert_eq!(dialled.closed().await, Loss::Stopped);
+    assert_eq!(accepted.closed().await, Loss::ClosedHere);
+    drop(accepted);
     let bind = || {
         let mut setup = other.setup();
         setup.listen = Some(address);
