@@ -89,8 +89,12 @@ pub fn decode_if_complete<T: Decode<()>>(bytes: &[u8]) -> Result<Option<(T, usiz
     }
 }
 
+/// What one value may hold: with the room that lists are given before their
+/// items come, at most twice this is held while a frame is decoded.
+const HELD_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
 fn limited() -> impl config::Config {
-    config::standard().with_limit::<{ 4 * FRAME_BYTES_MAX }>()
+    config::standard().with_limit::<HELD_BYTES_MAX>()
 }
 
 fn malformed<T>(reason: impl ToString) -> Malformed {
@@ -104,9 +108,18 @@ fn invalid(reason: impl ToString) -> DecodeError {
     DecodeError::OtherString(reason.to_string())
 }
 
+/// What an [`Arc`](std::sync::Arc) adds to the bytes it holds.
+const ARC_BYTES: usize = 2 * size_of::<usize>();
+
 /// Implements the codec for `$type` through the wire form `$form`.
+///
+/// `$held`: bytes the value holds on the heap beyond those that bincode counts
+/// against the limit, so that many small values cannot hold much either.
 macro_rules! through {
     ($type:ty, $form:ty, |$value:ident| $to:expr, |$decoded:ident| $from:expr) => {
+        through!($type, $form, |$value| $to, |$decoded| $from, |own| 0);
+    };
+    ($type:ty, $form:ty, |$value:ident| $to:expr, |$decoded:ident| $from:expr, |$own:ident| $held:expr) => {
         impl Encode for $type {
             fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
                 let $value = self;
@@ -116,7 +129,10 @@ macro_rules! through {
         impl<C> Decode<C> for $type {
             fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
                 let $decoded = <$form as Decode<C>>::decode(decoder)?;
-                $from
+                let decoded: Result<Self, DecodeError> = $from;
+                let $own = decoded?;
+                decoder.claim_bytes_read($held)?;
+                Ok($own)
             }
         }
         impl<'de, C> BorrowDecode<'de, C> for $type {
@@ -129,9 +145,13 @@ macro_rules! through {
     };
 }
 
-through!(RelPath, Vec<u8>, |path| path.as_bytes(), |bytes| {
-    RelPath::new(&bytes).map_err(invalid)
-});
+through!(
+    RelPath,
+    Vec<u8>,
+    |path| path.as_bytes(),
+    |bytes| { RelPath::new(&bytes).map_err(invalid) },
+    |path| ARC_BYTES + path.as_bytes().len()
+);
 through!(TreeName, String, |name| name.as_str(), |text| {
     TreeName::new(&text).map_err(invalid)
 });
@@ -284,5 +304,53 @@ through!(
         }
         NodeForm::Leaf(entries) => Ok(NodeView::Leaf(entries)),
         NodeForm::Inner(children) => Ok(NodeView::Inner(children)),
+    },
+    |node| match &node {
+        NodeView::Leaf(entries) => size_of_val(entries.as_slice()),
+        NodeView::Inner(children) => size_of_val(&**children),
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: Decode<()> + std::fmt::Debug>(what: &str, bytes: Vec<u8>) {
+        let error = decode::<T>(&bytes).expect_err(what);
+        assert!(error.what.contains("sync_core"), "{what}: {error}");
+        assert!(decode_if_complete::<T>(&bytes).is_err(), "{what}");
+    }
+
+    #[test]
+    fn what_breaks_a_rule_of_its_type_is_not_decoded() {
+        let link = |text: &[u8]| encode(&(2_u32, text.to_vec()));
+        let id = [0_u8; 32];
+        refused::<RelPath>("an escape", encode(&b"a/../b".to_vec()));
+        refused::<RelPath>("an absolute path", encode(&b"/a".to_vec()));
+        refused::<TreeName>("a hidden name", encode(&".a"));
+        refused::<Mode>("set-user-id", encode(&0o4755_u32));
+        refused::<Mtime>("a second too long", encode(&(0_i64, 1_000_000_000_u32)));
+        let huge = (0o644_u32, 0_i64, 0_u32, FILE_BYTES_MAX + 1, id);
+        refused::<FileEntry>("a huge file", encode(&huge));
+        refused::<Entry>("an empty link", link(b""));
+        refused::<Entry>("a link with NUL", link(b"a\0b"));
+        refused::<Entry>("a long link", link(&[b'x'; PATH_BYTES_MAX]));
+        refused::<Entry>("a device", encode(&3_u32));
+        let crowd = vec![(b"p".to_vec(), (0_u32, 0_u32)); TRIE_LEAF_ENTRIES_MAX + 1];
+        refused::<NodeView>("a crowded leaf", encode(&(0_u32, crowd)));
+    }
+
+    #[test]
+    fn a_beginning_is_told_from_nonsense() {
+        let path = RelPath::new(b"default/api/a.xml").unwrap();
+        let bytes = encode(&path);
+        for end in 0..bytes.len() {
+            assert_eq!(decode_if_complete::<RelPath>(&bytes[..end]), Ok(None));
+        }
+        let longer = [&bytes[..], b"next"].concat();
+        let decoded = decode_if_complete::<RelPath>(&longer);
+        assert_eq!(decoded, Ok(Some((path.clone(), bytes.len()))));
+        assert_eq!(decode_prefix::<RelPath>(&longer), Ok((path, bytes.len())));
+        assert!(decode::<RelPath>(&longer).is_err());
+    }
+}
