@@ -5,7 +5,8 @@
 //! documentation names. A frame is a little-endian `u32` length (at most
 //! [`FRAME_BYTES_MAX`]) and that many bytes of [`codec`](crate::codec) encoding.
 //! Bulk (change lists, contents) travels as [`Block`]s: pieces of one zstd
-//! stream, each flushed, each declaring its plain length.
+//! stream, each flushed, each declaring its plain length; what they mean says
+//! [`section`](crate::section).
 //!
 //! [`FRAME_BYTES_MAX`]: crate::limits::FRAME_BYTES_MAX
 
@@ -187,7 +188,8 @@ impl std::fmt::Debug for Block {
 /// `Applied`; or one `Refused`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
-    /// Small contents wanted, as ranges of positions in the change list.
+    /// Small contents wanted, as ranges of positions in the change list, at
+    /// most [`NEED_RANGES_MAX`] in one frame.
     Need(Vec<Range>),
     /// The generation survives power loss on the passive.
     Durable(Position),
@@ -204,6 +206,10 @@ pub enum Reply {
     /// time.
     Working,
 }
+
+/// Ranges in one [`Reply::Need`]: of the largest numbers they fill two thirds of
+/// a frame.
+pub const NEED_RANGES_MAX: usize = 64 << 10;
 
 /// Consecutive positions in a change list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -369,13 +375,17 @@ pub enum FetchRequest {
     },
 }
 
+/// Groups in one [`FetchAnswer::Groups`]: they fill two thirds of a frame.
+pub const FETCH_GROUP_LIST_MAX: usize = 16 << 10;
+
 /// Groups in one [`FetchRequest::Chunks`].
 pub const FETCH_GROUPS_MAX: usize = 256;
 
 /// What the active answers to a [`FetchRequest`].
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub enum FetchAnswer {
-    /// Part of the list of (id, length) of groups.
+    /// Part of the list of (id, length) of groups, at most
+    /// [`FETCH_GROUP_LIST_MAX`] in one frame.
     Groups {
         /// The next groups.
         groups: Vec<(ContentId, u64)>,

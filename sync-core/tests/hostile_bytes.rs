@@ -15,13 +15,14 @@ use std::{
 
 use proptest::prelude::*;
 use sync_core::{
-    Change, RelPath,
+    Change, ContentId, RelPath,
     blocks::Decompressor,
     codec::{self, Decode},
     limits::FRAME_BYTES_MAX,
     section::{ChangeListReader, ContentSplitter},
     wire::{
-        AuditAnswer, AuditRequest, Block, FetchAnswer, FetchRequest, JoinAnswer, Opening, Reply,
+        AuditAnswer, AuditRequest, Block, FETCH_GROUP_LIST_MAX, FetchAnswer, FetchRequest,
+        JoinAnswer, NEED_RANGES_MAX, Opening, Range, Reply,
     },
 };
 
@@ -167,6 +168,31 @@ fn a_frame_full_of_small_things_stays_small() {
         bounded::<FetchRequest>("groups", &fill(&[1], count, &[0]));
         bounded::<Vec<RelPath>>("paths", &fill(&[], count, &path));
     }
+}
+
+#[test]
+fn the_longest_lists_a_node_may_send_are_decoded() {
+    let range = Range {
+        start: u32::MAX,
+        count: u32::MAX,
+    };
+    let group = (ContentId([255; 32]), u64::MAX);
+    let need = codec::encode(&Reply::Need(vec![range; NEED_RANGES_MAX]));
+    let groups = codec::encode(&FetchAnswer::Groups {
+        groups: vec![group; FETCH_GROUP_LIST_MAX],
+        last: true,
+    });
+    let block = codec::encode(&Block {
+        plain_length: u32::MAX,
+        compressed: vec![0; FRAME_BYTES_MAX - 16],
+        last: true,
+    });
+    for frame in [&need, &groups, &block] {
+        assert!(frame.len() <= FRAME_BYTES_MAX);
+    }
+    assert!(codec::decode::<Reply>(&need).is_ok());
+    assert!(codec::decode::<FetchAnswer>(&groups).is_ok());
+    assert!(codec::decode::<Block>(&block).is_ok());
 }
 
 #[test]
