@@ -22,10 +22,12 @@ mod error;
 mod file;
 mod listen;
 mod source;
+mod work_dir;
 
 pub use error::{ConfigError, Origin};
 pub use listen::Listen;
 pub use source::VARIABLES;
+pub use work_dir::work_dir_beside;
 
 use source::Source;
 

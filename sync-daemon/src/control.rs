@@ -16,10 +16,12 @@ use crate::{events::Event, failure::Failure};
 
 mod client;
 mod line;
+mod local;
 mod place;
 mod server;
 
 pub use client::{Client, connect};
+pub use local::answer;
 pub use server::ControlSocket;
 
 /// Requests answered at one time; the seventeenth is told so.
@@ -89,8 +91,6 @@ pub struct Push {
     pub dry_run: bool,
     /// `50` or `20%`, in place of the configured limit.
     pub max_delete: Option<String>,
-    /// Paths to leave as they are on the passive.
-    pub filter: Vec<FilterRule>,
 }
 
 /// Options of a verify.

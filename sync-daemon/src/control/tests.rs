@@ -89,6 +89,13 @@ async fn events_come_in_order_and_then_the_outcome() {
 }
 
 #[tokio::test]
+async fn a_request_in_process_reports_the_same() {
+    let mut events = 0;
+    let outcome = answer(&Echo::default(), Request::Status, |_| events += 1).await;
+    assert_eq!((events, outcome), (1_000, Ok(())));
+}
+
+#[tokio::test]
 async fn no_daemon_is_not_an_error() {
     let directory = TempDir::new().unwrap();
     assert!(connect(directory.path()).await.unwrap().is_none());

@@ -64,7 +64,10 @@ pub enum TreeState {
     Ready,
     /// Being looked at.
     Scanning,
-    /// Missing, unmounted or unreadable: nothing is taken from it.
+    /// A safety rule stopped it: the source is missing or unmounted, or a plan
+    /// would delete too much.
+    Halted,
+    /// Generations cannot be applied for a while.
     Unavailable,
     /// Never synchronised.
     Empty,
