@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::{
     events::Role,
+    failure::{Failure, FailureKind},
     private_file::{self, Kept, PrivateFileError},
 };
 
@@ -32,13 +33,13 @@ pub struct Standing {
 #[derive(Debug, Error)]
 pub enum StandingError {
     /// It was never initialised.
-    #[error("there is no {}; run `apim-sync init` to make this node", path.display())]
+    #[error("there is no {}", path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
     },
     /// The file does not say what it should.
-    #[error("{} is damaged; restore it from a backup", path.display())]
+    #[error("{} is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -48,6 +49,23 @@ pub enum StandingError {
     /// The file cannot be read or written.
     #[error("cannot use the node's role and epoch")]
     File(#[from] PrivateFileError),
+}
+
+impl From<StandingError> for Failure {
+    fn from(error: StandingError) -> Self {
+        let (kind, hint) = match &error {
+            StandingError::Missing { .. } => (
+                FailureKind::Usage,
+                "make this node with `apim-sync init`; is `state_dir` in the configuration right?"
+                    .into(),
+            ),
+            StandingError::Damaged { .. } => {
+                (FailureKind::Failed, "restore it from a backup".into())
+            }
+            StandingError::File(error) => (FailureKind::Failed, error.hint()),
+        };
+        Self::caused_by(kind, "reading what this node is", &error).hint(hint)
+    }
 }
 
 /// The form of the file.
