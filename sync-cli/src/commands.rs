@@ -1,0 +1,74 @@
+//! One file a verb: reads its flags, asks a node, shows what comes back.
+
+use sync_daemon::{
+    config::Config,
+    failure::{Failure, FailureKind},
+};
+
+use crate::{
+    args::{Command, Global},
+    error::Outcome,
+    signals::unless_signalled,
+    terminal::Terminal,
+};
+
+mod bootstrap;
+mod init;
+mod manual;
+mod pairing;
+mod pause;
+mod push;
+mod release;
+mod status;
+mod trust;
+mod verify;
+
+/// What every command works with.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) terminal: Terminal,
+}
+
+impl Context {
+    /// The configuration that `-C` names.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.global.config)?)
+    }
+}
+
+/// Runs `command`; a signal ends it.
+pub(crate) async fn run(context: &Context, command: Command) -> Outcome {
+    unless_signalled(dispatch(context, command)).await
+}
+
+async fn dispatch(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(context, &args),
+        Command::Trust(args) => trust::run(context, args.command).await,
+        Command::Invite(args) => pairing::invite(context, args).await,
+        Command::Join(args) => pairing::join(context, args).await,
+        Command::Bootstrap(args) => bootstrap::run(context, args).await,
+        Command::Push(args) => push::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::Pause(args) => pause::pause(context, args).await,
+        Command::Resume(_) => pause::resume(context).await,
+        Command::Release(args) => release::run(context, args).await,
+        Command::Completions(args) => manual::completions(context, &args),
+        Command::Man(args) => manual::man(context, &args),
+    }
+}
+
+/// Refuses a tree that the configuration does not have.
+fn check_tree(config: &Config, name: Option<&str>) -> Result<(), Failure> {
+    match name {
+        Some(name) if config.tree(name).is_none() => {
+            let known: Vec<_> = config.trees.iter().map(|tree| tree.name.as_str()).collect();
+            let name = sync_core::path::escape(name.as_bytes());
+            let message = format!("there is no tree `{name}` in the configuration");
+            Err(Failure::new(FailureKind::Usage, message)
+                .hint(format!("one of: {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}

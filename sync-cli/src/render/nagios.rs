@@ -1,0 +1,179 @@
+//! One line and an exit code for Nagios.
+
+use sync_daemon::events::{PeerState, PeerStatus, Status, TreeState, TreeStatus};
+
+/// Lag above which a warning is given: far above any settle time.
+const LAG_WARN_S: f64 = 60.0;
+/// Lag that is critical: longer than the default rescan interval.
+const LAG_CRITICAL_S: f64 = 600.0;
+
+/// Nagios's four states, in order of their exit codes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Level {
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
+}
+
+impl Level {
+    pub(crate) fn exit_code(self) -> u8 {
+        self as u8
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// The plugin's line for a level and what is to be said.
+pub(crate) fn line(level: Level, text: &str) -> String {
+    // A bar begins the performance data.
+    let text = text.replace('|', "/");
+    format!("APIM-SYNC {} - {text}", level.word())
+}
+
+/// The level of `status` and the plugin's line.
+pub(crate) fn judge(status: &Status) -> (Level, String) {
+    let findings = findings(status);
+    let level = findings.iter().map(|(level, _)| *level).max();
+    let level = level.unwrap_or(Level::Ok);
+    let text = if findings.is_empty() {
+        format!(
+            "{} is {}, {} in sync",
+            status.node,
+            status.role.name(),
+            peers(status)
+        )
+    } else {
+        let texts: Vec<_> = findings.into_iter().map(|(_, text)| text).collect();
+        texts.join("; ")
+    };
+    let line = format!("{} | {}", line(level, &text), performance(status));
+    (level, line)
+}
+
+fn peers(status: &Status) -> String {
+    super::quantity::counted(status.peers.len() as u64, "peer", "peers")
+}
+
+/// Something that is not as it should be, and how bad it is.
+type Finding = (Level, String);
+
+fn findings(status: &Status) -> Vec<Finding> {
+    let down = (Level::Critical, "the daemon does not run".to_owned());
+    let mut found: Vec<Finding> = (!status.running).then_some(down).into_iter().collect();
+    found.extend(status.trees.iter().filter_map(tree));
+    for peer in &status.peers {
+        found.extend(
+            [link(peer), lag(peer), verified(peer)]
+                .into_iter()
+                .flatten(),
+        );
+    }
+    let plans = status.guard.plans.iter();
+    found.extend(plans.map(|plan| (Level::Critical, format!("plan {} is halted", plan.plan))));
+    for (count, what) in [(status.drift.len(), "drifted"), (status.held.len(), "held")] {
+        found.extend((count > 0).then(|| (Level::Warning, format!("{count} {what}"))));
+    }
+    let paused = (Level::Warning, "sending is paused".to_owned());
+    found.extend(status.paused.then_some(paused));
+    found
+}
+
+fn tree(tree: &TreeStatus) -> Option<Finding> {
+    let word = match tree.state {
+        TreeState::Halted => "halted",
+        TreeState::Unavailable => "unavailable",
+        TreeState::Ready | TreeState::Scanning | TreeState::Empty | TreeState::Unwatched => {
+            return None;
+        }
+    };
+    Some((Level::Critical, format!("tree {} is {word}", tree.name)))
+}
+
+fn link(peer: &PeerStatus) -> Option<Finding> {
+    let (level, word) = match peer.state {
+        PeerState::Connected => return None,
+        PeerState::Connecting => (Level::Warning, "connecting"),
+        PeerState::Unreachable => (Level::Critical, "unreachable"),
+        PeerState::Refused => (Level::Critical, "refused"),
+    };
+    Some((level, format!("{} is {word}", peer.name)))
+}
+
+fn lag(peer: &PeerStatus) -> Option<Finding> {
+    let level = match peer.lag_seconds {
+        lag if lag >= LAG_CRITICAL_S => Level::Critical,
+        lag if lag >= LAG_WARN_S => Level::Warning,
+        _ => return None,
+    };
+    Some((
+        level,
+        format!("{} lags {:.0} s", peer.name, peer.lag_seconds),
+    ))
+}
+
+fn verified(peer: &PeerStatus) -> Option<Finding> {
+    let differences = peer.last_verify.as_ref()?.differences;
+    let text = || format!("{} had {differences} differences when verified", peer.name);
+    (differences > 0).then(|| (Level::Warning, text()))
+}
+
+fn performance(status: &Status) -> String {
+    let lag = status
+        .peers
+        .iter()
+        .map(|it| it.lag_seconds)
+        .fold(0.0, f64::max);
+    let pending: u64 = status.peers.iter().map(|it| it.pending_files).sum();
+    format!(
+        "lag={lag:.3}s;{LAG_WARN_S:.0};{LAG_CRITICAL_S:.0};0 pending={pending};;;0 drift={};;;0 held={};;;0",
+        status.drift.len(),
+        status.held.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::status::tests::healthy;
+
+    #[test]
+    fn a_healthy_pair_is_ok() {
+        let (level, line) = judge(&healthy());
+        assert_eq!(level.exit_code(), 0);
+        assert_eq!(
+            line,
+            "APIM-SYNC OK - apim-1 is active, 1 peer in sync | \
+             lag=0.000s;60;600;0 pending=0;;;0 drift=0;;;0 held=0;;;0"
+        );
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let mut status = healthy();
+        status.paused = true;
+        assert_eq!(judge(&status).0, Level::Warning);
+        status.peers[0].lag_seconds = 700.0;
+        let (level, line) = judge(&status);
+        assert_eq!(level.exit_code(), 2);
+        assert!(
+            line.starts_with("APIM-SYNC CRITICAL - apim-2 lags 700 s; sending is paused | lag=700"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn text_cannot_forge_performance_data() {
+        assert_eq!(
+            line(Level::Unknown, "a | b=1"),
+            "APIM-SYNC UNKNOWN - a / b=1"
+        );
+    }
+}

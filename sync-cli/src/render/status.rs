@@ -1,0 +1,300 @@
+//! The state of a node on one screen.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sync_daemon::events::{
+    Drift, DriftKind, HaltedPlan, HeldPath, LastVerify, PeerState, PeerStatus, Status, TreeState,
+    TreeStatus,
+};
+
+use super::quantity;
+use crate::terminal::{Line, Paint, or_dash};
+
+/// Drifted and held paths shown; `--json` has them all.
+const PATHS_SHOWN_MAX: usize = 20;
+
+/// The whole screen; `now_s` is the time in seconds since 1970.
+pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
+    let mut lines = vec![head(status)];
+    lines.extend(paused(status));
+    section(&mut lines, "trees", status.trees.iter().map(tree));
+    let peers = status.peers.iter().flat_map(|it| peer(it, now_s));
+    section(&mut lines, "peers", peers);
+    section(
+        &mut lines,
+        "guard",
+        status.guard.plans.iter().flat_map(halted),
+    );
+    section(&mut lines, "drift", listed(&status.drift, drift));
+    section(&mut lines, "held", listed(&status.held, held));
+    lines
+}
+
+/// Seconds since 1970; 0 with a clock before that.
+pub(crate) fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn head(status: &Status) -> Line {
+    let line = Line::painted(Paint::Bold, &status.node).text(format!(
+        "  {}  epoch {}  id {}",
+        status.role.name(),
+        status.epoch,
+        status.id
+    ));
+    if status.running {
+        line.paint(Paint::Green, "  daemon running")
+    } else {
+        line.paint(Paint::Red, "  daemon not running")
+    }
+}
+
+fn paused(status: &Status) -> Option<Line> {
+    status.paused.then(|| {
+        let until = match status.paused_seconds {
+            Some(left) => format!("for another {}", quantity::seconds(left as f64)),
+            None => "until `apim-sync resume`".into(),
+        };
+        Line::painted(Paint::Yellow, "sending is paused ").text(until)
+    })
+}
+
+/// A heading and its lines, indented; nothing where there are none.
+fn section(out: &mut Vec<Line>, heading: &str, lines: impl Iterator<Item = Line>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        out.push(Line::painted(Paint::Bold, heading));
+        out.extend(lines.map(|line| Line::new("  ").then(line)));
+    }
+}
+
+fn tree(tree: &TreeStatus) -> Line {
+    let (paint, word) = match tree.state {
+        TreeState::Ready => (Paint::Green, "ready"),
+        TreeState::Scanning => (Paint::Yellow, "scanning"),
+        TreeState::Halted => (Paint::Red, "halted"),
+        TreeState::Unavailable => (Paint::Red, "unavailable"),
+        TreeState::Empty => (Paint::Yellow, "never synchronised"),
+        TreeState::Unwatched => (Paint::Dim, "not watched"),
+    };
+    let line = Line::new(format!("{}  ", tree.name))
+        .paint(paint, word)
+        .text(format!(
+            "  {}  {}  generation {}  root {}  ",
+            quantity::files(tree.files),
+            quantity::bytes(tree.bytes),
+            tree.generation,
+            quantity::short(&tree.root)
+        ))
+        .paint(Paint::Dim, &tree.path);
+    with_detail(line, tree.detail.as_deref())
+}
+
+fn peer(peer: &PeerStatus, now_s: u64) -> Vec<Line> {
+    let (paint, word) = match peer.state {
+        PeerState::Connected => (Paint::Green, "connected"),
+        PeerState::Connecting => (Paint::Yellow, "connecting"),
+        PeerState::Unreachable => (Paint::Red, "unreachable"),
+        PeerState::Refused => (Paint::Red, "refused"),
+    };
+    let role = peer.role.map(|role| role.name());
+    let first = Line::new(format!("{}  {}  ", peer.name, or_dash(role)))
+        .paint(paint, word)
+        .text(format!(
+            "  {}  lag {}  pending {}  {}",
+            or_dash(peer.address.as_deref()),
+            lag(peer.lag_seconds),
+            quantity::count(peer.pending_files),
+            verified(peer.last_verify.as_ref(), now_s)
+        ));
+    let applied = peer.applied.iter().map(|applied| {
+        let root = quantity::short(&applied.root);
+        let generation = applied.generation;
+        Line::new(format!(
+            "  {}  generation {generation}  root {root}",
+            applied.tree
+        ))
+    });
+    std::iter::once(with_detail(first, peer.detail.as_deref()))
+        .chain(applied)
+        .collect()
+}
+
+fn lag(seconds: f64) -> String {
+    if seconds > 0.0 {
+        quantity::seconds(seconds)
+    } else {
+        "0 s".into()
+    }
+}
+
+fn verified(last: Option<&LastVerify>, now_s: u64) -> String {
+    let Some(last) = last else {
+        return "never verified".into();
+    };
+    let ago = quantity::seconds(now_s.saturating_sub(last.unix_seconds).max(1) as f64);
+    match last.differences {
+        0 => format!("verified {ago} ago: in sync"),
+        n => format!(
+            "verified {ago} ago: {}",
+            quantity::counted(n, "difference", "differences")
+        ),
+    }
+}
+
+fn halted(plan: &HaltedPlan) -> [Line; 2] {
+    let what = format!(
+        " plan {}: would delete {} of {} of {} on {}",
+        plan.plan,
+        quantity::count(plan.deletions),
+        quantity::files(plan.files),
+        plan.tree,
+        plan.peer
+    );
+    let release = format!("  approve it with: apim-sync release {}", plan.plan);
+    [
+        Line::painted(Paint::Red, "halted").text(what),
+        Line::new(release),
+    ]
+}
+
+fn drift(drift: &Drift) -> Line {
+    let word = match drift.kind {
+        DriftKind::Rejected => "rejected by the deployer",
+        DriftKind::Edited => "edited here",
+        DriftKind::Deleted => "deleted here",
+        DriftKind::Created => "created here",
+    };
+    Line::new(format!("{}:{}  ", drift.tree, drift.path.path)).paint(Paint::Yellow, word)
+}
+
+fn held(held: &HeldPath) -> Line {
+    Line::new(format!("{}:{}  ", held.tree, held.path.path)).paint(Paint::Yellow, &held.reason)
+}
+
+/// The first few, and how many more there are.
+fn listed<T>(items: &[T], line: fn(&T) -> Line) -> impl Iterator<Item = Line> {
+    let more = items.len().saturating_sub(PATHS_SHOWN_MAX);
+    let rest = (more > 0).then(|| Line::painted(Paint::Dim, format!("and {more} more: --json")));
+    items.iter().take(PATHS_SHOWN_MAX).map(line).chain(rest)
+}
+
+fn with_detail(line: Line, detail: Option<&str>) -> Line {
+    match detail {
+        Some(detail) => line.text(format!("  ({detail})")),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sync_daemon::events::{AppliedState, GuardStatus, PathText, Role};
+
+    use super::*;
+
+    /// An active node with one passive peer, all well.
+    pub(crate) fn healthy() -> Status {
+        Status {
+            node: "apim-1".into(),
+            id: "aa11".into(),
+            role: Role::Active,
+            epoch: 3,
+            running: true,
+            paused: false,
+            paused_seconds: None,
+            trees: vec![TreeStatus {
+                name: "t".into(),
+                path: "/opt/t".into(),
+                files: 10_000,
+                bytes: 18_500_000,
+                root: "0123456789".into(),
+                generation: 42,
+                state: TreeState::Ready,
+                detail: None,
+            }],
+            peers: vec![PeerStatus {
+                name: "apim-2".into(),
+                id: "bb22".into(),
+                address: Some("10.0.0.2:7420".into()),
+                role: Some(Role::Passive),
+                state: PeerState::Connected,
+                detail: None,
+                applied: vec![AppliedState {
+                    tree: "t".into(),
+                    generation: 42,
+                    root: "0123456789".into(),
+                }],
+                lag_seconds: 0.0,
+                pending_files: 0,
+                last_verify: Some(LastVerify {
+                    unix_seconds: 1_000,
+                    differences: 0,
+                }),
+            }],
+            guard: GuardStatus::default(),
+            drift: vec![],
+            held: vec![],
+        }
+    }
+
+    fn shown(status: &Status) -> String {
+        let lines: Vec<_> = screen(status, 1_200).iter().map(Line::plain).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_healthy_node_is_a_few_lines() {
+        assert_eq!(
+            shown(&healthy()),
+            "\
+apim-1  active  epoch 3  id aa11  daemon running
+trees
+  t  ready  10,000 files  18.5 MB  generation 42  root 01234567  /opt/t
+peers
+  apim-2  passive  connected  10.0.0.2:7420  lag 0 s  pending 0  verified 3 min 20 s ago: in sync
+    t  generation 42  root 01234567"
+        );
+    }
+
+    #[test]
+    fn trouble_is_said_with_what_to_do() {
+        let mut status = healthy();
+        status.running = false;
+        status.paused = true;
+        status.peers.clear();
+        status.trees.clear();
+        status.guard.plans.push(HaltedPlan {
+            plan: "0123456789abcdef".into(),
+            tree: "t".into(),
+            peer: "apim-2".into(),
+            deletions: 120,
+            files: 400,
+        });
+        let path = |path: &str| PathText {
+            path: path.into(),
+            escaped: false,
+        };
+        status.drift.extend((0..22).map(|n| Drift {
+            tree: "t".into(),
+            path: path(&format!("{n}.xml")),
+            kind: DriftKind::Rejected,
+        }));
+        status.held.push(HeldPath {
+            tree: "t".into(),
+            path: path("b.xml"),
+            reason: "not well-formed at line 3".into(),
+        });
+        let text = shown(&status);
+        for expected in [
+            "daemon not running\nsending is paused until `apim-sync resume`\nguard\n",
+            "  halted plan 0123456789abcdef: would delete 120 of 400 files of t on apim-2\n",
+            "    approve it with: apim-sync release 0123456789abcdef\n",
+            "drift\n  t:0.xml  rejected by the deployer\n",
+            "  t:19.xml  rejected by the deployer\n  and 2 more: --json\n",
+            "held\n  t:b.xml  not well-formed at line 3",
+        ] {
+            assert!(text.contains(expected), "{expected:?} in\n{text}");
+        }
+    }
+}
