@@ -5,10 +5,13 @@
 //! decided in `sync-daemon`.
 
 pub mod journal;
+pub mod lock;
+pub mod mount;
 pub mod observed;
 pub mod replica;
 pub mod root;
 pub mod scan;
+pub mod source;
 pub mod state;
 
 pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};

@@ -22,6 +22,26 @@ pub struct Seen {
     pub racy: bool,
 }
 
+impl Seen {
+    /// A stat that no file has: what is behind it is read at the next look.
+    pub(crate) const NEVER: Self = Self {
+        key: StatKey {
+            length: u64::MAX,
+            mtime_ns: i64::MIN,
+            ctime_ns: i64::MIN,
+            inode: 0,
+        },
+        racy: true,
+    };
+}
+
+/// The bytes of every directory above `path`, outermost first.
+pub(crate) fn above(path: &RelPath) -> impl Iterator<Item = &[u8]> {
+    let bytes = path.as_bytes();
+    let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| &bytes[..at])
+}
+
 /// One entry as it was found on the disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sighting {
@@ -67,12 +87,15 @@ impl Observed {
         }
     }
 
-    /// A manifest and the stats of exactly its entries; `None` where they do
-    /// not belong together.
-    pub(crate) fn from_parts(manifest: Manifest, seen: HashMap<RelPath, Seen>) -> Option<Self> {
-        let belongs = manifest.totals().entries == seen.len() as u64
-            && seen.keys().all(|path| manifest.get(path).is_some());
-        belongs.then_some(Self { manifest, seen })
+    /// A manifest and the stats of exactly its entries.
+    pub(crate) fn from_parts(manifest: Manifest, seen: HashMap<RelPath, Seen>) -> Self {
+        debug_assert_eq!(manifest.totals().entries, seen.len() as u64);
+        Self { manifest, seen }
+    }
+
+    /// The stats alone.
+    pub(crate) fn into_seen(self) -> HashMap<RelPath, Seen> {
+        self.seen
     }
 
     /// The manifest of the disk.
@@ -110,13 +133,17 @@ impl Observed {
         self.seen.iter()
     }
 
-    /// Every path below the directory `path`, in no order; all of them for
-    /// `None`. Costs a look at every path of the tree.
-    pub fn below(&self, path: Option<&RelPath>) -> impl Iterator<Item = &RelPath> {
-        let is_below = move |other: &&RelPath| {
-            path.is_none_or(|path| other.starts_with(path) && other.as_bytes() != path.as_bytes())
+    /// Every path below one of the `directories` (sorted), in no order. Costs a
+    /// look at every path of the tree.
+    pub fn below(&self, directories: &[RelPath]) -> impl Iterator<Item = &RelPath> {
+        let listed = |above: &[u8]| {
+            directories
+                .binary_search_by(|path| path.as_bytes().cmp(above))
+                .is_ok()
         };
-        self.seen.keys().filter(is_below)
+        self.seen
+            .keys()
+            .filter(move |path| above(path).any(&listed))
     }
 
     /// Notes one entry in place of what was known of its path.

@@ -233,7 +233,7 @@ impl Root {
     /// # Errors
     /// [`Cause::Absent`] where no regular file is there.
     pub fn open_file(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
-        self.open_as(path, OFlags::RDONLY)
+        Ok(self.open_as(path, OFlags::RDONLY)?.0)
     }
 
     /// Opens the regular file at `path` for reading and writing.
@@ -241,14 +241,19 @@ impl Root {
     /// # Errors
     /// [`Cause::Absent`] where no regular file is there.
     pub fn open_file_to_write(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
-        self.open_as(path, OFlags::RDWR)
+        Ok(self.open_as(path, OFlags::RDWR)?.0)
     }
 
-    fn open_as(&self, path: &RelPath, access: OFlags) -> Result<HeldFile, DiskError> {
-        let (file, _) = self.at(path, "open", |at, name| {
+    /// Opens the regular file at `path` for reading; tells its stat.
+    pub(crate) fn open_and_stat(&self, path: &RelPath) -> Result<(HeldFile, Stat), DiskError> {
+        self.open_as(path, OFlags::RDONLY)
+    }
+
+    fn open_as(&self, path: &RelPath, access: OFlags) -> Result<(HeldFile, Stat), DiskError> {
+        let (file, stat) = self.at(path, "open", |at, name| {
             opening::open_file(at, name, access)
         })?;
-        Ok(HeldFile::new(file, self.place(Some(path))))
+        Ok((HeldFile::new(file, self.place(Some(path))), stat))
     }
 
     /// Creates a new regular file, open for reading and writing, mode 0600
@@ -411,6 +416,15 @@ impl Root {
         self.says("list", path, each.and(failure.map_or(Ok(()), Err)))?;
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
+    }
+
+    /// Whether the root holds no name but what a new file system has.
+    ///
+    /// # Errors
+    /// Where it cannot be listed.
+    pub fn is_empty(&self) -> Result<bool, DiskError> {
+        let result = self.directory(None)?.is_empty();
+        self.says("list", None, result)
     }
 
     /// The directory at `path` held open for a walk.

@@ -5,7 +5,7 @@
 //! difference, not a new listing: an unchanged tree costs no memory. What could
 //! not be read is reported and never counts as gone. Nothing is decided here.
 
-mod look;
+pub(crate) mod look;
 mod walk;
 
 use std::ops::ControlFlow;
@@ -16,13 +16,15 @@ use sync_core::{
     exclude::Rules,
     limits::TREE_ENTRIES_MAX,
     path::{PathError, escape},
+    well_formed::IllFormed,
 };
 use thiserror::Error;
 
 use crate::{
-    observed::{Observed, Sighting},
+    observed::{Observed, Sighting, above},
     root::{DiskError, Root, RootError},
 };
+use look::{Verdict, Xml};
 use walk::Walk;
 
 /// Threads of one scan: a third one gains nothing on the disks measured.
@@ -39,9 +41,24 @@ pub struct ScanOptions<'a> {
     pub deep: bool,
     /// 1 or 2.
     pub threads: usize,
+    /// What to learn from XML that changed.
+    pub inspect: Inspect,
     /// In a synapse tree: empty artifact directories that this manifest does
     /// not list are invisible, for a passive keeps them for the deployer's sake.
     pub agreed: Option<&'a Manifest>,
+}
+
+/// What is learnt from the contents of a synapse tree's `*.xml` while they are
+/// read anyway, where they differ from what was known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Inspect {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Whether they are well-formed.
+    Soundness,
+    /// That, and the names of their artifacts.
+    SoundnessAndNames,
 }
 
 /// How far a scan has come.
@@ -69,6 +86,10 @@ pub struct Scan {
     pub gone: Vec<RelPath>,
     /// Entries that were seen before and are excluded now.
     pub excluded: Vec<RelPath>,
+    /// Of the changed, the XML that is not well-formed.
+    pub ill_formed: Vec<(RelPath, IllFormed)>,
+    /// Of the changed, the names of artifacts.
+    pub artifacts: Vec<(RelPath, String)>,
     /// What stands in the tree and could not be seen.
     pub problems: Vec<Problem>,
     /// Names that cannot be paths, escaped, and why.
@@ -130,9 +151,9 @@ pub enum ScanError {
         /// The root, escaped.
         path: String,
     },
-    /// The directory to start from cannot be listed.
-    #[error(transparent)]
-    Start(DiskError),
+    /// The root directory cannot be listed.
+    #[error("cannot scan the tree")]
+    Root(#[source] DiskError),
     /// More entries than the system can hold.
     #[error(
         "`{path}` holds more than {TREE_ENTRIES_MAX} entries; exclude some, or make it several trees"
@@ -157,35 +178,57 @@ pub fn scan(
     options: ScanOptions<'_>,
     report: &mut Report<'_>,
 ) -> Result<Scan, ScanError> {
-    scan_below(root, None, previous, options, report)
+    check_place(root)?;
+    let found = Walk::new(root, previous, options)?.run(&[], report)?;
+    check_place(root)?;
+    let met = Met::new(found.met);
+    let mut scan = found.scan;
+    if met.0.len() < previous.len() {
+        let known = previous.iter().map(|(path, _)| path);
+        sort_out_missing(&mut scan, known, &met, previous, options.exclude);
+    }
+    Ok(finish(scan, found.unlisted, previous, options))
 }
 
-/// Scans the directory `start` and everything below it (`None` is the whole
-/// tree).
+/// Scans what is below the directories `starts`, which are sorted and themselves
+/// not looked at.
 ///
 /// # Errors
-/// As [`scan`]; [`ScanError::Start`] where `start` cannot be listed.
+/// As [`scan`]. A start that cannot be listed is a problem in the result.
 pub fn scan_below(
     root: &Root,
-    start: Option<&RelPath>,
+    starts: &[RelPath],
     previous: &Observed,
     options: ScanOptions<'_>,
     report: &mut Report<'_>,
 ) -> Result<Scan, ScanError> {
-    check_place(root)?;
-    let walk = Walk::new(root, previous, options)?;
-    let found = walk.run(start, report)?;
-    check_place(root)?;
-    let mut scan = found.scan;
-    let met = Met::new(found.met);
-    if met.0.len() < previous.len() {
-        sort_out_missing(&mut scan, previous.below(start), &met, previous, options);
+    if starts.is_empty() {
+        return Ok(Scan::default());
     }
+    check_place(root)?;
+    let found = Walk::new(root, previous, options)?.run(starts, report)?;
+    check_place(root)?;
+    let met = Met::new(found.met);
+    let mut scan = found.scan;
+    // Nothing was known below a directory that was not known.
+    if starts.iter().any(|start| previous.seen(start).is_some()) {
+        sort_out_missing(
+            &mut scan,
+            previous.below(starts),
+            &met,
+            previous,
+            options.exclude,
+        );
+    }
+    Ok(finish(scan, found.unlisted, previous, options))
+}
+
+fn finish(mut scan: Scan, unlisted: bool, previous: &Observed, options: ScanOptions<'_>) -> Scan {
     scan.sort();
-    if let (Some(agreed), true) = (options.agreed, found.unlisted) {
+    if let (Some(agreed), true) = (options.agreed, unlisted) {
         hide_kept_directories(&mut scan, previous, agreed);
     }
-    Ok(scan)
+    scan
 }
 
 impl Scan {
@@ -218,10 +261,12 @@ impl Scan {
         }
     }
 
-    fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         self.changed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         // A name renamed while its directory was listed can be met twice.
         self.changed.dedup_by(|a, b| a.path == b.path);
+        self.ill_formed.sort_by(|a, b| a.0.cmp(&b.0));
+        self.artifacts.sort_by(|a, b| a.0.cmp(&b.0));
         self.refreshed.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.gone.sort_unstable();
         self.excluded.sort_unstable();
@@ -229,11 +274,32 @@ impl Scan {
         self.illegal_names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     }
 
-    fn append(&mut self, mut other: Self) {
+    /// Takes up what a look sighted.
+    pub(crate) fn sight(&mut self, sighting: Sighting, verdict: Verdict, xml: Option<Xml>) {
+        match xml {
+            None => {}
+            Some(Err(fault)) => self.ill_formed.push((sighting.path.clone(), fault)),
+            Some(Ok(name)) => self
+                .artifacts
+                .extend(name.map(|name| (sighting.path.clone(), name))),
+        }
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Refreshed => self.refreshed.push(sighting),
+            Verdict::Changed => self.changed.push(sighting),
+        }
+    }
+
+    /// Takes up all that another part of the same look at the tree found.
+    pub(crate) fn append(&mut self, mut other: Self) {
         self.changed.append(&mut other.changed);
         self.refreshed.append(&mut other.refreshed);
+        self.ill_formed.append(&mut other.ill_formed);
+        self.artifacts.append(&mut other.artifacts);
         self.problems.append(&mut other.problems);
         self.illegal_names.append(&mut other.illegal_names);
+        self.gone.append(&mut other.gone);
+        self.excluded.append(&mut other.excluded);
     }
 }
 
@@ -257,7 +323,7 @@ fn address(path: &RelPath) -> usize {
     path.as_bytes().as_ptr().addr()
 }
 
-fn check_place(root: &Root) -> Result<(), ScanError> {
+pub(crate) fn check_place(root: &Root) -> Result<(), ScanError> {
     if root.is_in_place().map_err(ScanError::RootGone)? {
         Ok(())
     } else {
@@ -274,44 +340,32 @@ fn sort_out_missing<'a>(
     known: impl Iterator<Item = &'a RelPath>,
     met: &Met,
     previous: &Observed,
-    options: ScanOptions<'_>,
+    exclude: &Rules,
 ) {
-    let mut hidden: Vec<&RelPath> = scan
+    let mut hidden: Vec<&[u8]> = scan
         .problems
         .iter()
         .filter(|problem| problem.trouble.keeps_the_known())
-        .map(|problem| &problem.path)
+        .map(|problem| problem.path.as_bytes())
         .collect();
     hidden.sort_unstable();
     for path in known.filter(|path| !met.has(path)) {
-        if ancestors_and_self(path).any(|above| {
-            hidden
-                .binary_search_by(|path| path.as_bytes().cmp(above))
-                .is_ok()
-        }) {
+        if above(path)
+            .chain([path.as_bytes()])
+            .any(|above| hidden.binary_search(&above).is_ok())
+        {
             continue;
         }
         let is_directory = previous
             .manifest()
             .get(path)
             .is_some_and(sync_core::Entry::is_directory);
-        if options.exclude.matches(path, is_directory) {
+        if exclude.matches(path, is_directory) {
             scan.excluded.push(path.clone());
         } else {
             scan.gone.push(path.clone());
         }
     }
-}
-
-/// The bytes of `path` and of every directory above it.
-fn ancestors_and_self(path: &RelPath) -> impl Iterator<Item = &[u8]> {
-    let bytes = path.as_bytes();
-    let above = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| &bytes[..at]);
-    above.chain([bytes])
 }
 
 /// Takes the directories that a passive only keeps out of the findings.

@@ -6,7 +6,7 @@ use sync_core::{Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath
 use super::{Replica, checkpoint::CheckpointError};
 use crate::{
     observed::Observed,
-    scan::{Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, scan},
+    scan::{Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, scan},
 };
 use thiserror::Error;
 
@@ -102,6 +102,7 @@ impl Replica {
             preset: self.options.preset,
             deep,
             threads: SCAN_THREADS_MAX,
+            inspect: Inspect::Nothing,
             agreed,
         };
         scan(&self.root, previous, options, report)

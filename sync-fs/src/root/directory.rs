@@ -1,6 +1,6 @@
 //! A directory held open for listing, and its names looked at one by one.
 
-use std::{ffi::CStr, fs::File, mem::MaybeUninit};
+use std::{ffi::CStr, fs::File, mem::MaybeUninit, ops::ControlFlow};
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -9,7 +9,7 @@ use rustix::{
     path::Arg,
 };
 
-use super::{Stat, opening};
+use super::{Mount, Stat, opening};
 
 /// Bytes of one `getdents64`: about a thousand names a call.
 const LISTING_BYTES: usize = 64 << 10;
@@ -28,16 +28,42 @@ impl Directory {
 
     /// Gives every name but `.` and `..`, in the order of the file system.
     pub(crate) fn each_name(&self, mut each: impl FnMut(&CStr)) -> Result<(), Errno> {
+        self.names(|name| {
+            each(name);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Whether it holds no name but what a new file system has.
+    pub(crate) fn is_empty(&self) -> Result<bool, Errno> {
+        let mut empty = true;
+        self.names(|name| {
+            empty &= name == c"lost+found";
+            if empty {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(empty)
+    }
+
+    fn names(&self, mut each: impl FnMut(&CStr) -> ControlFlow<()>) -> Result<(), Errno> {
         let mut buffer = vec![MaybeUninit::<u8>::uninit(); LISTING_BYTES];
         let mut listing = RawDir::new(&self.0, &mut buffer);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();
-            if name != c"." && name != c".." {
-                each(name);
+            if name != c"." && name != c".." && each(name).is_break() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Which mount it is on.
+    pub(crate) fn mount(&self) -> Result<Mount, Errno> {
+        Ok(Stat::of_open(&self.0)?.mount)
     }
 
     /// What is under `name`; `None` where it is gone.

@@ -1,4 +1,9 @@
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use super::*;
 
@@ -196,4 +201,66 @@ fn mode_time_and_length_go_through_the_open_file() {
         (stat.mode.bits(), stat.mtime, stat.length),
         (0o751, mtime, 3)
     );
+}
+
+#[test]
+fn a_parent_that_turns_into_a_link_and_back_leads_nowhere_else() {
+    let (directory, root) = root();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("canary"), "alive").unwrap();
+    fs::create_dir(directory.path().join("p")).unwrap();
+    fs::write(directory.path().join("p/canary"), "dead").unwrap();
+    symlink(outside.path(), directory.path().join("link")).unwrap();
+    let flipping = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let root = Root::open(directory.path()).unwrap();
+            while flipping.load(Ordering::Relaxed) {
+                root.rename(&path("p"), &root, &path("link"), Target::Exchanged)
+                    .unwrap();
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(700);
+        let mut rounds = 0_u32;
+        while Instant::now() < end {
+            rounds += 1;
+            attack(&root, rounds);
+        }
+        flipping.store(false, Ordering::Relaxed);
+        assert!(rounds > 100, "only {rounds} rounds");
+    });
+    let names: Vec<_> = fs::read_dir(outside.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["canary"]);
+    let canary = fs::read_to_string(outside.path().join("canary")).unwrap();
+    assert_eq!(canary, "alive");
+    let mtime = fs::metadata(outside.path().join("canary"))
+        .unwrap()
+        .modified();
+    assert!(mtime.unwrap() > std::time::UNIX_EPOCH + Duration::from_secs(1));
+}
+
+/// One of everything that could do harm. Each may fail: the way there may be a
+/// link just now.
+fn attack(root: &Root, round: u32) {
+    let (canary, fresh) = (path("p/canary"), path("p/fresh"));
+    root.held.forget(b"p"); // walk every time
+    if let Ok(file) = root.open_file_to_write(&canary) {
+        let mut content = [0; 5];
+        file.read_at(&mut content, 0).unwrap();
+        assert_ne!(&content, b"alive", "read through a link");
+        file.write_all_at(b"dead", 0).unwrap();
+    }
+    let _ = root.set_mtime(&canary, Mtime::default());
+    let _ = root.set_mode(&canary, Mode::new(0o600 | (round & 0o77)));
+    let _ = root.create_file(&fresh);
+    let _ = root.create_directory(&path("p/made"), Mode::new(0o755));
+    let _ = root.create_symlink(&path("p/pointer"), b"x");
+    let _ = root.rename(&fresh, root, &canary, Target::Replaced);
+    for name in ["p/made", "p/pointer", "p/fresh"] {
+        let _ = root.remove_file(&path(name));
+        let _ = root.remove_directory(&path(name));
+    }
 }

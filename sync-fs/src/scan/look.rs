@@ -12,11 +12,13 @@ use std::{
 use rustix::io::Errno;
 use sync_core::{
     ContentId, Entry, FileEntry, Preset, RelPath,
+    artifact::{artifact_name, is_gated},
     limits::FILE_BYTES_MAX,
     path::{PathError, escape},
+    well_formed::{IllFormed, well_formed},
 };
 
-use super::{ScanOptions, Trouble};
+use super::{Inspect, ScanOptions, Trouble};
 use crate::{
     observed::{Observed, Seen, Sighting},
     root::{Directory, Kind, Mount, READ_BYTES, Stat, StatKey, read_through},
@@ -28,6 +30,9 @@ const READ_TRIES: usize = 3;
 /// A time younger than this when a file was looked at proves nothing: the
 /// coarsest common granularity of file times is 2 s.
 const RACY_NS: i64 = 2_000_000_000;
+
+/// The largest XML that is checked: a thousand times the largest artifact seen.
+const XML_BYTES_MAX: usize = 64 << 20;
 
 /// What one look found.
 pub(crate) enum Look<'a> {
@@ -44,8 +49,14 @@ pub(crate) enum Look<'a> {
         known: Option<&'a RelPath>,
         sighting: Sighting,
         verdict: Verdict,
+        /// What its XML is, where that was asked and the content is new: the
+        /// name of the artifact, or why it is not well-formed.
+        xml: Option<Xml>,
     },
 }
+
+/// The name of the artifact in sound XML, where asked, or why it is not sound.
+pub(crate) type Xml = Result<Option<String>, IllFormed>;
 
 /// How a sighting stands to what was known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,9 +72,10 @@ pub(crate) enum Verdict {
 /// What one thread keeps between looks.
 pub(crate) struct Scratch<'r> {
     buffer: Vec<u8>,
+    /// The content last read, where it is to be inspected.
+    content: Vec<u8>,
     racy_from_ns: i64,
-    /// Work done since it was last taken.
-    pub(crate) work: Work,
+    work: Work,
     /// Told of every piece that was read; says whether to go on.
     read: &'r dyn Fn(usize) -> ControlFlow<()>,
 }
@@ -81,6 +93,7 @@ impl<'r> Scratch<'r> {
     pub(crate) fn new(read: &'r dyn Fn(usize) -> ControlFlow<()>) -> Self {
         let mut scratch = Self {
             buffer: vec![0; READ_BYTES],
+            content: Vec::new(),
             racy_from_ns: 0,
             work: Work::default(),
             read,
@@ -97,6 +110,11 @@ impl<'r> Scratch<'r> {
             i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
         });
         self.racy_from_ns = now_ns - RACY_NS;
+    }
+
+    /// The work done since it was last taken.
+    pub(crate) fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
     }
 
     /// The kernel alone sets change times, so a recent one always counts. A
@@ -137,7 +155,7 @@ impl<'a> Observer<'a> {
         let stat = match directory.stat(name) {
             Ok(Some(stat)) => stat,
             Ok(None) => return Look::Nothing,
-            Err(error) => return trouble(path, unreadable(error.into())),
+            Err(error) => return trouble(path, unreadable(&error.into())),
         };
         let own_path = match known {
             Some((known, _)) => known.clone(),
@@ -157,8 +175,9 @@ impl<'a> Observer<'a> {
         {
             return Look::Same(known);
         }
-        match self.read(directory, name, &stat, scratch) {
-            Ok((entry, seen)) => self.sight(own_path, entry, seen),
+        let inspect = self.is_inspected(&own_path);
+        match self.read(directory, name, &stat, inspect, scratch) {
+            Ok((entry, seen)) => self.sight(own_path, entry, seen, &scratch.content),
             Err(None) => Look::Nothing,
             Err(Some(reason)) => trouble(path, reason),
         }
@@ -170,11 +189,12 @@ impl<'a> Observer<'a> {
         directory: &Directory,
         name: &CStr,
         stat: &Stat,
+        keep: bool,
         scratch: &mut Scratch<'_>,
     ) -> Result<(Entry, Seen), Option<Trouble>> {
         match stat.kind {
             Kind::Directory => self.read_directory(stat).map_err(Some),
-            Kind::File => read_file(directory, name, stat, scratch),
+            Kind::File => read_file(directory, name, stat, keep, scratch),
             Kind::Symlink if self.options.preset == Preset::Plain => {
                 let target = directory.read_link(name).map_err(gone_or_unreadable)?;
                 let racy = scratch.is_racy(&stat.key);
@@ -205,7 +225,14 @@ impl<'a> Observer<'a> {
         ))
     }
 
-    fn sight(&self, path: RelPath, entry: Entry, seen: Seen) -> Look<'a> {
+    /// Whether something is to be learnt from the content at `path`.
+    fn is_inspected(&self, path: &RelPath) -> bool {
+        self.options.inspect > Inspect::Nothing
+            && self.options.preset == Preset::Synapse
+            && is_gated(path)
+    }
+
+    fn sight(&self, path: RelPath, entry: Entry, seen: Seen, content: &[u8]) -> Look<'a> {
         let known = self.previous.known(path.as_bytes());
         let old = known.and_then(|_| self.previous.manifest().get(&path));
         let verdict = match (known, old) {
@@ -213,11 +240,27 @@ impl<'a> Observer<'a> {
             (_, Some(old)) if old.same_identity(&entry) => Verdict::Refreshed,
             _ => Verdict::Changed,
         };
+        let before = old.and_then(Entry::as_file).map(|file| file.content);
+        let now = entry.as_file().map(|file| file.content);
+        let is_new = now.is_some() && now != before;
         Look::Entry {
             known: known.map(|(path, _)| path),
+            xml: (is_new && self.is_inspected(&path)).then(|| self.inspect(content)),
             sighting: Sighting { path, entry, seen },
             verdict,
         }
+    }
+
+    fn inspect(&self, content: &[u8]) -> Xml {
+        if content.len() > XML_BYTES_MAX {
+            return Err(IllFormed {
+                line: 1,
+                reason: format!("it has more than {XML_BYTES_MAX} bytes, which no artifact has"),
+            });
+        }
+        well_formed(content)?;
+        let named = self.options.inspect >= Inspect::SoundnessAndNames;
+        Ok(named.then(|| artifact_name(content)).flatten())
     }
 }
 
@@ -232,12 +275,13 @@ fn read_file(
     directory: &Directory,
     name: &CStr,
     stat: &Stat,
+    keep: bool,
     scratch: &mut Scratch<'_>,
 ) -> Result<(Entry, Seen), Option<Trouble>> {
     if stat.length > FILE_BYTES_MAX {
         return Err(Some(Trouble::TooLarge(stat.length)));
     }
-    match hash(directory, name, scratch) {
+    match hash(directory, name, keep, scratch) {
         Ok((stat, content)) => {
             let racy = scratch.is_racy(&stat.key);
             let file = FileEntry {
@@ -256,14 +300,16 @@ fn read_file(
         }
         Err(NoContent::Gone) => Err(None),
         Err(NoContent::Unstable) => Err(Some(Trouble::Unstable)),
-        Err(NoContent::Refused(error)) => Err(Some(unreadable(error))),
+        Err(NoContent::Refused(error)) => Err(Some(unreadable(&error))),
     }
 }
 
-/// The hash of a content that did not move while it was read, and its stat.
+/// The hash of a content that did not move while it was read, and its stat; the
+/// content itself stays in the scratch space where it is to be kept.
 fn hash(
     directory: &Directory,
     name: &CStr,
+    keep: bool,
     scratch: &mut Scratch<'_>,
 ) -> Result<(Stat, ContentId), NoContent> {
     for _ in 0..READ_TRIES {
@@ -271,7 +317,9 @@ fn hash(
             Errno::NOENT | Errno::LOOP => NoContent::Gone,
             error => NoContent::Refused(error.into()),
         })?;
-        if let Some(hashed) = hash_once(&file, &before, scratch).map_err(NoContent::Refused)? {
+        if let Some(hashed) =
+            hash_once(&file, &before, keep, scratch).map_err(NoContent::Refused)?
+        {
             return Ok(hashed);
         }
     }
@@ -281,12 +329,18 @@ fn hash(
 fn hash_once(
     file: &File,
     before: &Stat,
+    keep: bool,
     scratch: &mut Scratch<'_>,
 ) -> io::Result<Option<(Stat, ContentId)>> {
     let mut hasher = blake3::Hasher::new();
     let read = scratch.read;
+    let content = &mut scratch.content;
+    content.clear();
     let feed = |bytes: &[u8]| {
         hasher.update(bytes);
+        if keep && content.len() <= XML_BYTES_MAX {
+            content.extend_from_slice(bytes);
+        }
         read(bytes.len())
     };
     let stable = read_through(file, before, &mut scratch.buffer, feed)?;
@@ -294,13 +348,13 @@ fn hash_once(
     Ok(stable.map(|after| (after, hasher.finalize().into())))
 }
 
-pub(super) fn unreadable(error: io::Error) -> Trouble {
+pub(crate) fn unreadable(error: &io::Error) -> Trouble {
     Trouble::Unreadable(error.to_string().into())
 }
 
 fn gone_or_unreadable(error: Errno) -> Option<Trouble> {
     match error {
         Errno::NOENT => None,
-        error => Some(unreadable(error.into())),
+        error => Some(unreadable(&error.into())),
     }
 }

@@ -24,6 +24,7 @@ fn options() -> ScanOptions<'static> {
         preset: Preset::Synapse,
         deep: false,
         threads: 1,
+        inspect: Inspect::Nothing,
         agreed: None,
     }
 }
@@ -184,6 +185,57 @@ fn an_edit_of_the_same_size_in_the_same_instant_is_found() {
 }
 
 #[test]
+fn only_a_deep_scan_finds_what_left_the_stat_alone() {
+    let mut fixture = Fixture::settled(&[("a", "good")]);
+    fixture.write("a", "rots");
+    let key = fixture.root.stat(&path("a")).unwrap().unwrap().key;
+    let entry = fixture.observed.manifest().get(&path("a")).unwrap().clone();
+    let seen = Seen { key, racy: false };
+    fixture.observed.put(Sighting {
+        path: path("a"),
+        entry,
+        seen,
+    });
+    assert!(fixture.scan(options()).is_clean());
+    let deep = ScanOptions {
+        deep: true,
+        ..options()
+    };
+    assert_eq!(changed(&fixture.scan(deep)), ["a"]);
+}
+
+#[test]
+fn new_xml_is_inspected_while_it_is_read() {
+    let mut fixture = Fixture::settled(&[("old.xml", "<a name='old'/>")]);
+    fixture.write("old.xml", "<a name='edited'/>");
+    fixture.write("half.xml", "<a>\n<b>");
+    fixture.write("half.xml.back", "<a>");
+    let inspecting = ScanOptions {
+        inspect: Inspect::SoundnessAndNames,
+        ..options()
+    };
+    let scan = fixture.scan(inspecting);
+    let ill_formed: Vec<_> = scan
+        .ill_formed
+        .iter()
+        .map(|(path, _)| path.escaped())
+        .collect();
+    assert_eq!(ill_formed, ["half.xml"]);
+    assert_eq!(scan.artifacts, [(path("old.xml"), "edited".to_owned())]);
+    fixture.take_up(scan);
+    fs::write(fixture.path().join("half.xml"), "<a>\n<b>").unwrap();
+    assert!(
+        fixture.scan(inspecting).ill_formed.is_empty(),
+        "the same content is not judged again"
+    );
+    let plain = Fixture::new(&[("half.xml", "<a>")]).scan(ScanOptions {
+        preset: Preset::Plain,
+        ..inspecting
+    });
+    assert!(plain.ill_formed.is_empty());
+}
+
+#[test]
 fn times_prove_nothing_until_they_are_two_seconds_old() {
     let read = |_| ControlFlow::Continue(());
     let scratch = look::Scratch::new(&read);
@@ -291,7 +343,7 @@ fn an_unreadable_root_is_an_error_and_not_an_empty_tree() {
     obey_permissions();
     let result = fixture.try_scan(options());
     fs::set_permissions(fixture.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(matches!(result, Err(ScanError::Start(_))), "{result:?}");
+    assert!(matches!(result, Err(ScanError::Root(_))), "{result:?}");
 }
 
 #[test]
@@ -417,7 +469,7 @@ fn the_subtree_of_a_directory_is_scanned_alone() {
     let start = path("d/s");
     let below = scan_below(
         &fixture.root,
-        Some(&start),
+        &[start],
         &fixture.observed,
         options(),
         &mut go_on,
@@ -426,7 +478,7 @@ fn the_subtree_of_a_directory_is_scanned_alone() {
     let start = path("d");
     let below = scan_below(
         &fixture.root,
-        Some(&start),
+        &[start],
         &fixture.observed,
         options(),
         &mut go_on,

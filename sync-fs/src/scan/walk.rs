@@ -18,11 +18,11 @@ use sync_core::{RelPath, limits::TREE_ENTRIES_MAX, path::escape};
 
 use super::{
     Problem, Progress, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, Trouble, address,
-    look::{Look, Observer, Scratch, Verdict, Work, unreadable},
+    look::{Look, Observer, Scratch, Work, unreadable},
 };
 use crate::{
     observed::Observed,
-    root::{Directory, DiskError, READ_BYTES, Root},
+    root::{Cause, Directory, DiskError, READ_BYTES, Root},
 };
 
 /// Names in one batch: enough work to make the lock unimportant.
@@ -56,8 +56,8 @@ struct Jobs {
 enum Job {
     /// Open the directory at this path, found in the one held open, and list it.
     Enter(Arc<Opened>, RelPath),
-    /// List the directory where the walk starts.
-    Start(Arc<Opened>),
+    /// List the directory at this path, found from the root; the root itself.
+    Start(Option<RelPath>),
     /// Look at these names.
     Look(Arc<Opened>, Names),
 }
@@ -84,8 +84,8 @@ pub(super) struct Found {
     pub(super) met: Vec<usize>,
     /// Whether there are directories that the agreed manifest does not list.
     pub(super) unlisted: bool,
-    /// Why the directory where the walk starts could not be listed.
-    failure: Option<Errno>,
+    /// Why the root could not be listed.
+    failure: Option<DiskError>,
 }
 
 impl<'a> Walk<'a> {
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         previous: &'a Observed,
         options: ScanOptions<'a>,
     ) -> Result<Self, ScanError> {
-        let mount = root.mount().map_err(ScanError::Start)?;
+        let mount = root.mount().map_err(ScanError::Root)?;
         Ok(Self {
             root,
             observer: Observer {
@@ -111,18 +111,19 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Walks from `start`, which is itself not looked at.
+    /// Walks below `starts`, which are themselves not looked at; below the root
+    /// where there are none.
     pub(super) fn run(
         &self,
-        start: Option<&RelPath>,
+        starts: &[RelPath],
         report: &mut Report<'_>,
     ) -> Result<Found, ScanError> {
-        let directory = self.root.directory(start).map_err(ScanError::Start)?;
-        let prefix = start.map_or(Vec::new(), |path| [path.as_bytes(), b"/"].concat());
-        self.push(Job::Start(Arc::new(Opened {
-            directory,
-            prefix: prefix.into(),
-        })));
+        if starts.is_empty() {
+            self.push(Job::Start(None));
+        }
+        for start in starts {
+            self.push(Job::Start(Some(start.clone())));
+        }
         let threads = self.observer.options.threads.clamp(1, SCAN_THREADS_MAX);
         let found = thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
@@ -137,13 +138,12 @@ impl<'a> Walk<'a> {
             }
             found
         });
-        self.finish(found, start)
+        self.finish(found)
     }
 
-    fn finish(&self, mut found: Found, start: Option<&RelPath>) -> Result<Found, ScanError> {
-        if let Some(error) = found.failure {
-            let place = self.root.place(start);
-            return Err(ScanError::Start(DiskError::new("list", place, error)));
+    fn finish(&self, mut found: Found) -> Result<Found, ScanError> {
+        if let Some(error) = found.failure.take() {
+            return Err(ScanError::Root(error));
         }
         if self.has_too_many() {
             let path = escape(self.root.path().as_os_str().as_encoded_bytes());
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
         };
         while let Some((job, _running)) = self.next(&beat) {
             worker.take(job);
-            self.count(&mut worker.scratch.work);
+            self.count(worker.scratch.take_work());
             let _ = beat(); // a stop is seen at the next job
         }
         worker.found
@@ -261,8 +261,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn count(&self, work: &mut Work) {
-        let work = std::mem::take(work);
+    fn count(&self, work: Work) {
         self.entries.fetch_add(work.entries, Relaxed);
         self.hashed.fetch_add(work.hashed, Relaxed);
         if self.has_too_many() {
@@ -296,14 +295,39 @@ struct Worker<'w, 'a> {
 impl Worker<'_, '_> {
     fn take(&mut self, job: Job) {
         match job {
-            Job::Start(opened) => self.found.failure = self.list(&opened).err(),
-            Job::Enter(parent, path) => self.enter(&parent, path),
+            Job::Start(None) => self.found.failure = self.list_root().err(),
+            Job::Start(Some(path)) => self.start(path),
+            Job::Enter(parent, path) => {
+                let directory = Directory::open(&parent.directory, path.file_name());
+                self.enter(directory, path);
+            }
             Job::Look(opened, names) => self.look_at_all(&opened, &names),
         }
     }
 
-    fn enter(&mut self, parent: &Opened, path: RelPath) {
-        let listed = Directory::open(&parent.directory, path.file_name()).and_then(|directory| {
+    fn list_root(&mut self) -> Result<(), DiskError> {
+        let root = self.walk.root;
+        let opened = Opened {
+            directory: root.directory(None)?,
+            prefix: Box::default(),
+        };
+        self.list(&Arc::new(opened))
+            .map_err(|error| DiskError::new("list", root.place(None), error))
+    }
+
+    fn start(&mut self, path: RelPath) {
+        match self.walk.root.directory(Some(&path)) {
+            Ok(directory) => self.enter(Ok(directory), path),
+            Err(error) if error.cause() == Cause::Absent => self.enter(Err(Errno::NOENT), path),
+            Err(error) => {
+                let trouble = unreadable(&error.source);
+                self.found.scan.problems.push(Problem { path, trouble });
+            }
+        }
+    }
+
+    fn enter(&mut self, directory: Result<Directory, Errno>, path: RelPath) {
+        let listed = directory.and_then(|directory| {
             let prefix = [path.as_bytes(), b"/"].concat().into();
             self.list(&Arc::new(Opened { directory, prefix }))
         });
@@ -311,7 +335,7 @@ impl Worker<'_, '_> {
             let trouble = match error {
                 // It went after it was looked at; nothing is said of it now.
                 Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Trouble::Unstable,
-                error => unreadable(error.into()),
+                error => unreadable(&error.into()),
             };
             self.found.scan.problems.push(Problem { path, trouble });
         }
@@ -361,16 +385,13 @@ impl Worker<'_, '_> {
                 known,
                 sighting,
                 verdict,
+                xml,
             } => {
                 self.found.met.extend(known.map(address));
                 if sighting.entry.is_directory() {
                     self.descend(opened, &sighting.path);
                 }
-                match verdict {
-                    Verdict::Same => {}
-                    Verdict::Refreshed => self.found.scan.refreshed.push(sighting),
-                    Verdict::Changed => self.found.scan.changed.push(sighting),
-                }
+                self.found.scan.sight(sighting, verdict, xml);
             }
         }
     }
@@ -400,6 +421,6 @@ impl Found {
         self.scan.append(other.scan);
         self.met.append(&mut other.met);
         self.unlisted |= other.unlisted;
-        self.failure = self.failure.or(other.failure);
+        self.failure = self.failure.take().or(other.failure);
     }
 }

@@ -108,6 +108,22 @@ impl TreeState {
             },
         }
     }
+
+    /// What was agreed as if it had been seen: where the disk differed, the stat
+    /// proves nothing and the path is looked at again.
+    #[must_use]
+    pub fn into_agreed(self) -> Observed {
+        let disk = self.observed.manifest().clone();
+        let mut seen = self.observed.into_seen();
+        for (path, agreed, disk) in Pairs::of(&self.agreed, &disk) {
+            match agreed {
+                Some(_) if agreed == disk => {}
+                Some(_) => drop(seen.insert(path.clone(), Seen::NEVER)),
+                None => drop(seen.remove(path)),
+            }
+        }
+        Observed::from_parts(self.agreed, seen)
+    }
 }
 
 fn read(mut reader: Reader) -> Result<TreeState, String> {
@@ -120,6 +136,9 @@ fn read(mut reader: Reader) -> Result<TreeState, String> {
     let mut seen = HashMap::new();
     for _ in 0..records {
         let (path, entry, other, stat): Record = reader.next()?;
+        if other.is_some() && stat.is_none() || other.is_none() && entry.is_none() {
+            return Err("a record in it says nothing of its path".into());
+        }
         if other.is_some() || stat.is_none() {
             differing.push((path.clone(), other));
         }
@@ -133,14 +152,16 @@ fn read(mut reader: Reader) -> Result<TreeState, String> {
     if agreed.root() != position.root {
         return Err("its entries do not give the root that it names".into());
     }
-    let observed = Observed::from_parts(with(agreed.clone(), differing), seen)
-        .ok_or("its stats do not belong to its entries")?;
+    let disk = with(agreed.clone(), differing);
+    if disk.totals().entries != seen.len() as u64 {
+        return Err("it names a path twice".into());
+    }
     Ok(TreeState {
         position,
         identity: Identity { file_system, inode },
         written_s,
         agreed,
-        observed,
+        observed: Observed::from_parts(disk, seen),
     })
 }
 

@@ -1,0 +1,110 @@
+//! The contents behind a manifest, read as they are sent: what is on the disk is
+//! given away only if it is still what the manifest says.
+
+use sync_core::{
+    ContentId, FileEntry, RelPath,
+    recipe::{Chunker, Recipe},
+};
+use thiserror::Error;
+
+use crate::root::{DiskError, HeldFile, Place, READ_BYTES, Root};
+
+/// A content that the disk does not have any more. The change is seen by the
+/// next look; what waits for this content is planned anew.
+#[derive(Debug, Error)]
+pub enum Gone {
+    /// Another content is there by now.
+    #[error("`{place}` has changed since it was last looked at")]
+    Changed {
+        /// Where.
+        place: Place,
+    },
+    /// It cannot be read; most often it was removed.
+    #[error(transparent)]
+    Unreadable(#[from] DiskError),
+}
+
+/// The whole content of the file at `path`, which is `entry`'s.
+pub(super) fn read(root: &Root, path: &RelPath, entry: &FileEntry) -> Result<Vec<u8>, Gone> {
+    let changed = || Gone::Changed {
+        place: root.place(Some(path)),
+    };
+    let (file, stat) = root.open_and_stat(path)?;
+    if stat.length != entry.length {
+        return Err(changed());
+    }
+    let length = usize::try_from(entry.length).map_err(|_| changed())?;
+    let mut content = vec![0; length];
+    let count = file.read_at(&mut content, 0)?;
+    if count == length && ContentId::of(&content) == entry.content {
+        Ok(content)
+    } else {
+        Err(changed())
+    }
+}
+
+/// A large file held open while it is sent in pieces.
+#[derive(Debug)]
+pub struct LargeSource {
+    file: HeldFile,
+    entry: FileEntry,
+}
+
+impl LargeSource {
+    pub(super) fn open(root: &Root, path: &RelPath, entry: &FileEntry) -> Result<Self, Gone> {
+        let (file, stat) = root.open_and_stat(path)?;
+        let source = Self {
+            file,
+            entry: *entry,
+        };
+        if stat.length == entry.length {
+            Ok(source)
+        } else {
+            Err(source.changed())
+        }
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.entry.length
+    }
+
+    /// How the content is made of chunks. Reads all of it, and checks that it is
+    /// the one meant.
+    ///
+    /// # Errors
+    /// Where it is not, or reading fails.
+    pub fn recipe(&self) -> Result<Recipe, Gone> {
+        let mut chunker = Chunker::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let stable = self
+            .file
+            .read_through(&mut buffer, |bytes| chunker.push(bytes))?;
+        let recipe = chunker.finish();
+        if stable.is_some() && recipe.content == self.entry.content {
+            Ok(recipe)
+        } else {
+            Err(self.changed())
+        }
+    }
+
+    /// Fills `buffer` from `offset`. The bytes are not checked: whoever gets
+    /// them has the hash of their chunk.
+    ///
+    /// # Errors
+    /// Where there are fewer bytes, or reading fails.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Gone> {
+        if self.file.read_at(buffer, offset)? == buffer.len() {
+            Ok(())
+        } else {
+            Err(self.changed())
+        }
+    }
+
+    fn changed(&self) -> Gone {
+        Gone::Changed {
+            place: self.file.place().clone(),
+        }
+    }
+}
