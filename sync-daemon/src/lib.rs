@@ -1,14 +1,18 @@
-//! The apim-sync node as a library: configuration, driver, watcher, QUIC
-//! transport, peers and the control socket. It never prints; whoever starts a
-//! node decides what becomes of its events, failures and log.
+//! A node of apim-sync as a library: watcher, transport, peers, control socket.
+//!
+//! It drives what `sync-core` decides and `sync-fs` carries out. It never
+//! prints: callers receive events and failures.
 
 pub mod config;
 pub mod control;
 pub mod events;
 pub mod failure;
 pub mod identity;
+pub mod node;
 pub mod pairing;
 pub mod private_file;
 pub mod standing;
 pub mod transport;
+mod tree_thread;
 pub mod trust;
+mod watch;

@@ -107,6 +107,12 @@ impl Replica {
         self.options.overwrite = overwrite;
     }
 
+    /// Whether the tree's root is still the directory that was opened.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.root.is_in_place().unwrap_or(false)
+    }
+
     /// What the replica was opened with.
     #[must_use]
     pub fn options(&self) -> &ReplicaOptions {

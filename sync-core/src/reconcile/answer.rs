@@ -20,7 +20,7 @@ use crate::{
 pub fn answer(
     manifest: &Manifest,
     request: AuditRequest,
-) -> Result<Box<dyn Iterator<Item = AuditAnswer> + '_>, Malformed> {
+) -> Result<Box<dyn Iterator<Item = AuditAnswer> + Send + '_>, Malformed> {
     match request {
         AuditRequest::Nodes(probes) if probes.len() > AUDIT_PREFIXES_MAX => {
             Err(malformed(format!("{} nodes asked at once", probes.len())))

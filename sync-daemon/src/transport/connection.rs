@@ -80,6 +80,12 @@ impl Connection {
         self.0.attempt.expected
     }
 
+    /// Whether `other` is a clone of this one.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Where the peer's packets come from.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {

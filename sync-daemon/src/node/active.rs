@@ -1,0 +1,238 @@
+//! One tree on the active: its thread, its published state, and the contents it
+//! serves to passives.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sync_core::{
+    Action, Change, ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath,
+    TreeName, limits::SMALL_CONTENT_BYTES_MAX,
+};
+use sync_fs::{
+    DiskError, Source,
+    scan::{Report, ScanError},
+    source::{Observation, Start, State},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::publisher::{Command, Published};
+use crate::{
+    failure::{Failure, FailureKind},
+    tree_thread::{Stopped, TreeThread},
+};
+
+/// What the tree's thread owns.
+pub(super) struct SourceThread {
+    pub(super) source: Source,
+    /// The state last published.
+    position: Position,
+}
+
+/// The disk as it is now, whether or not it may be published.
+pub(super) struct Disk {
+    pub(super) manifest: Manifest,
+    /// Paths whose content cannot be told, or may not travel, and why.
+    pub(super) unreadable: Vec<(RelPath, String)>,
+}
+
+impl SourceThread {
+    /// `source` as it was left by the last run.
+    pub(super) fn new(source: Source) -> Self {
+        let position = match source.start() {
+            Start::Known(position) => *position,
+            Start::New | Start::Damaged(_) => Position {
+                epoch: Epoch(0),
+                generation: Generation(0),
+                root: source.manifest().root(),
+            },
+        };
+        Self { source, position }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Numbers the accepted state: the next number where it differs from the
+    /// last one.
+    pub(super) fn advance(&mut self, epoch: Epoch) -> Position {
+        let root = self.source.manifest().root();
+        let first = self.position.generation == Generation(0);
+        if first || root != self.position.root {
+            self.position.generation.0 += 1;
+        }
+        self.position = Position {
+            epoch,
+            root,
+            ..self.position
+        };
+        self.position
+    }
+
+    /// Makes the state's number higher than `generation`.
+    pub(super) fn outdo(&mut self, generation: Generation) {
+        self.position.generation = self.position.generation.max(Generation(generation.0 + 1));
+    }
+
+    /// The directories of the accepted state.
+    pub(super) fn directories(&self) -> Vec<RelPath> {
+        let entries = self.source.manifest().iter();
+        entries
+            .filter(|(_, entry)| entry.is_directory())
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// What the disk holds now; `deep` reads every byte again.
+    pub(super) fn look(&mut self, deep: bool, report: &mut Report<'_>) -> Result<Disk, ScanError> {
+        let observations = self.source.observe_all(deep, report)?;
+        let mut manifest = self.source.manifest().clone();
+        let mut unreadable = Vec::new();
+        for Observation { path, state } in observations.list {
+            match state {
+                State::Present { entry, .. } => {
+                    manifest.insert(path, entry);
+                }
+                State::Missing { .. } => {
+                    manifest.remove(&path);
+                }
+                State::Excluded => {}
+                State::Unstable => unreadable.push((path, "being written".to_owned())),
+                State::Unreadable(reason) => unreadable.push((path, reason.to_string())),
+                State::IllFormed(reason) => unreadable.push((path, reason.to_string())),
+            }
+        }
+        Ok(Disk {
+            manifest,
+            unreadable,
+        })
+    }
+
+    /// A small content as the change says it is; `None` when the file is no
+    /// longer that.
+    pub(super) fn read_content(&mut self, change: &Change) -> Option<Vec<u8>> {
+        let Action::Put(Entry::File(file)) = &change.action else {
+            return None;
+        };
+        self.source.read_small(&change.path, file).ok()
+    }
+
+    /// Keeps what was observed for the next start.
+    pub(super) fn save(&self) -> Result<(), DiskError> {
+        self.source
+            .save(self.position.epoch, self.position.generation)
+    }
+}
+
+/// A handle to one tree of the active. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ActiveTree {
+    pub(super) name: TreeName,
+    pub(super) thread: TreeThread<SourceThread>,
+    pub(super) published: watch::Receiver<Published>,
+    pub(super) commands: mpsc::Sender<Command>,
+    large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
+}
+
+/// A large content that a passive may fetch now.
+struct Served {
+    path: RelPath,
+    file: FileEntry,
+    generations: usize,
+}
+
+impl ActiveTree {
+    pub(super) fn new(
+        name: TreeName,
+        thread: TreeThread<SourceThread>,
+        published: watch::Receiver<Published>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self {
+            name,
+            thread,
+            published,
+            commands,
+            large: Arc::default(),
+        }
+    }
+
+    /// Asks the publisher and waits for its answer.
+    pub(super) async fn barrier(
+        &self,
+        command: impl FnOnce(oneshot::Sender<()>) -> Command,
+    ) -> Result<(), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Saves what was observed, so that the next start reads little.
+    pub(super) async fn save(&self) -> Result<(), Failure> {
+        let doing = format!("saving what is known of {}", self.name);
+        let saved = self.thread.run(|tree| tree.save()).await;
+        let failed =
+            |error: &dyn std::error::Error| Failure::caused_by(FailureKind::Failed, &*doing, error);
+        saved
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
+    }
+
+    /// Lets passives fetch the large contents of these changes until the guard
+    /// is dropped. Nothing else can be fetched.
+    pub(super) fn serve(&self, changes: &[Change]) -> Serving {
+        let mut ids = Vec::new();
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let Action::Put(Entry::File(file)) = &change.action else {
+                continue;
+            };
+            if file.length > SMALL_CONTENT_BYTES_MAX {
+                let served = large.entry(file.content).or_insert_with(|| Served {
+                    path: change.path.clone(),
+                    file: *file,
+                    generations: 0,
+                });
+                served.generations += 1;
+                ids.push(file.content);
+            }
+        }
+        Serving {
+            ids,
+            large: Arc::clone(&self.large),
+        }
+    }
+
+    /// Where a large content that is being served lies.
+    pub(super) fn served(&self, content: &ContentId) -> Option<(RelPath, FileEntry)> {
+        let large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        large
+            .get(content)
+            .map(|served| (served.path.clone(), served.file))
+    }
+}
+
+/// Ends the serving of some contents when dropped.
+pub(super) struct Serving {
+    ids: Vec<ContentId>,
+    large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in &self.ids {
+            if let Some(served) = large.get_mut(id) {
+                served.generations -= 1;
+                if served.generations == 0 {
+                    large.remove(id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! «Bring this tree up to date now»: what `bootstrap` on a passive asks.
+
+use std::{sync::Arc, time::Duration};
+
+use sync_core::{
+    Position, TreeName,
+    wire::{Opening, Refusal, Reply},
+};
+
+use super::{Shared, error::SessionError, peers::Peer};
+use crate::{
+    identity::NodeId,
+    transport::{Connection, Stream},
+};
+
+/// How often the asker hears that the work goes on: well within the deadline of
+/// one message.
+const WORKING_EVERY: Duration = Duration::from_secs(5);
+
+/// The passive's side: asks, and waits until the active says that all is applied.
+pub(super) async fn ask(
+    connection: &Connection,
+    tree: &TreeName,
+) -> Result<Position, SessionError> {
+    let mut stream = connection.open().await?;
+    stream
+        .send(&Opening::Catchup { tree: tree.clone() })
+        .await?;
+    loop {
+        match stream.receive::<Reply>().await? {
+            Reply::Working => {}
+            Reply::Applied { position, .. } => return Ok(position),
+            Reply::Refused(refusal) => return Err(SessionError::Refused(refusal)),
+            Reply::Need(_) | Reply::Durable(_) => {
+                return Err(SessionError::protocol("an answer that was not asked for"));
+            }
+        }
+    }
+}
+
+/// The active's side: waits for the pusher of that peer.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    mut stream: Stream,
+    tree: &TreeName,
+) -> Result<(), SessionError> {
+    let Some(active) = shared.active_tree(tree) else {
+        let refusal = if shared.is_active() {
+            Refusal::UnknownTree(tree.clone())
+        } else {
+            Refusal::Role { active: false }
+        };
+        stream.send(&Reply::Refused(refusal)).await?;
+        return Ok(());
+    };
+    loop {
+        let current = active.published.borrow().clone();
+        if let Some(problem) = &current.problem {
+            stream
+                .send(&Reply::Refused(Refusal::Unable(problem.message.clone())))
+                .await?;
+            return Ok(());
+        }
+        let outcome = shared.peers.wait(WORKING_EVERY, |peers| {
+            let root = current.scanned.then_some(current.position.root);
+            outcome(peers.get(&peer)?, tree, root)
+        });
+        match outcome.await {
+            Some(reply) => {
+                stream.send(&reply).await?;
+                stream.finish().await?;
+                return Ok(());
+            }
+            None => stream.send(&Reply::Working).await?,
+        }
+    }
+}
+
+fn outcome(peer: &Peer, tree: &TreeName, root: Option<sync_core::Root>) -> Option<Reply> {
+    let known = peer.trees.get(tree)?;
+    if let Some(halt) = &known.halt {
+        let (plan, deletions, files) = (halt.plan, halt.deletions, halt.files);
+        return Some(Reply::Refused(Refusal::Guard {
+            plan,
+            deletions,
+            files,
+        }));
+    }
+    if let Some(refusal) = &known.refusal {
+        return Some(Reply::Refused(refusal.clone()));
+    }
+    let position = known.applied?;
+    (known.base.is_some() && Some(position.root) == root).then_some(Reply::Applied {
+        position,
+        kept_aside: 0,
+    })
+}

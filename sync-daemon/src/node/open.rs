@@ -1,0 +1,358 @@
+//! From a configuration to a node that is ready to talk.
+//!
+//! Everything that can be wrong before the first packet is found here, and said
+//! in the words of whoever has to mend it.
+
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    net::SocketAddr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sync_core::TreeName;
+use sync_fs::{
+    Replica, Source,
+    lock::{LockError, StateLock},
+    replica::{AdoptError, Basis, Recovery, ReplicaError, ReplicaOptions},
+    scan::SCAN_THREADS_MAX,
+    source::SourceOptions,
+};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tracing::{info, warn};
+
+use super::{
+    NodeMode,
+    active::{ActiveTree, SourceThread},
+    error::with_causes,
+    keeper,
+    passive::{PassiveTree, ReplicaThread},
+    publisher::{COMMANDS_MAX, Published, Publisher},
+    releases::Releases,
+    shared::{Parts, Shared},
+};
+use crate::{
+    config::{Config, Listen, TreeConfig},
+    events::Role,
+    failure::{Failure, FailureKind},
+    identity::Identity,
+    pairing::{Invitations, Inviter},
+    standing::Standing,
+    transport::{Endpoint, Setup},
+    tree_thread::{Stopped, TreeThread},
+    trust::{TrustStore, Trusted},
+};
+
+/// Opens everything and starts the tasks of the trees.
+pub(super) async fn node(
+    config: Config,
+    config_file: Option<PathBuf>,
+    mode: NodeMode,
+    tasks: &mut JoinSet<()>,
+) -> Result<Arc<Shared>, Failure> {
+    let state_dir = config.node.state_dir.clone();
+    let lock = take_lock(&config)?;
+    let standing = Standing::load(&state_dir)
+        .map_err(|error| not_a_node("reading the node's role", &error))?;
+    let identity =
+        Identity::load(&state_dir).map_err(|error| not_a_node("reading the node's key", &error))?;
+    let trusted = trusted(&config)?;
+    let inviter = inviter(&config, &trusted)?;
+    let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
+    let releases = Arc::new(Releases::load(&state_dir)?);
+    let mut opened = Trees::new(Arc::clone(&releases));
+    for tree in &config.trees {
+        opened.open(&config, tree, standing, tasks).await?;
+    }
+    let Trees {
+        active,
+        passive,
+        publishers,
+        ..
+    } = opened;
+    let id = identity.id();
+    let parts = Parts {
+        config,
+        config_file,
+        id,
+        endpoint,
+        trusted,
+        inviter,
+        active,
+        passive,
+        releases,
+        standing,
+        lock,
+    };
+    let shared = Arc::new(Shared::new(parts));
+    for mut publisher in publishers {
+        let told = Arc::downgrade(&shared);
+        publisher.on_published = Box::new(move |published| {
+            if let Some(shared) = told.upgrade() {
+                shared.note_published(published);
+            }
+        });
+        tasks.spawn(async move {
+            let Stopped = publisher.run().await;
+        });
+    }
+    Ok(shared)
+}
+
+fn not_a_node(doing: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::caused_by(FailureKind::Usage, doing, error)
+        .hint("`apim-sync init` makes a node; is `state_dir` in the configuration right?")
+}
+
+fn take_lock(config: &Config) -> Result<StateLock, Failure> {
+    let state_dir = &config.node.state_dir;
+    let doing = format!("opening the state directory {}", state_dir.display());
+    StateLock::acquire(state_dir).map_err(|error| match error {
+        LockError::AlreadyLocked { .. } => Failure::caused_by(FailureKind::Locked, doing, &error)
+            .hint("a daemon or another command works on it; `apim-sync status` asks the daemon"),
+        _ => Failure::caused_by(FailureKind::Usage, doing, &error)
+            .hint("`apim-sync init` makes a node; is `state_dir` in the configuration right?"),
+    })
+}
+
+fn trusted(config: &Config) -> Result<Trusted, Failure> {
+    let doing = "reading the trusted peers";
+    let store = TrustStore::load(&config.node.state_dir)
+        .map_err(|error| Failure::caused_by(FailureKind::Trust, doing, &error))?;
+    Trusted::new(store, config.peers.clone())
+        .map_err(|error| Failure::caused_by(FailureKind::Usage, doing, &error))
+}
+
+fn inviter(config: &Config, trusted: &Trusted) -> Result<Inviter, Failure> {
+    let doing = "reading the open invitations";
+    let invitations = Invitations::load(&config.node.state_dir)
+        .map_err(|error| Failure::caused_by(FailureKind::Failed, doing, &error))?;
+    Ok(Inviter {
+        name: config.node.name.clone(),
+        invitations,
+        trusted: trusted.clone(),
+    })
+}
+
+fn bind(
+    config: &Config,
+    mode: NodeMode,
+    identity: &Identity,
+    trusted: &Trusted,
+    inviter: &Inviter,
+) -> Result<Endpoint, Failure> {
+    let mut setup = Setup::new(identity.clone(), trusted.clone());
+    if let (NodeMode::Daemon, Some(listen)) = (mode, &config.node.listen) {
+        let invitations = inviter.invitations.clone();
+        setup = setup
+            .listening(resolve(listen)?)
+            .inviting(move || invitations.any_open());
+    }
+    let endpoint = Endpoint::bind(setup).map_err(|error| {
+        Failure::caused_by(FailureKind::Usage, "listening", &error)
+            .hint("`[node] listen` in the configuration says where; is another daemon running?")
+    })?;
+    let buffers = endpoint.buffers();
+    if !buffers.suffice() {
+        warn!(
+            receive_bytes = buffers.receive_bytes,
+            send_bytes = buffers.send_bytes,
+            "small UDP buffers; for full speed: `sysctl net.core.rmem_max={0} net.core.wmem_max={0}`",
+            buffers.wanted_bytes
+        );
+    }
+    Ok(endpoint)
+}
+
+fn resolve(listen: &Listen) -> Result<SocketAddr, Failure> {
+    listen.resolve().map_err(|error| {
+        Failure::caused_by(FailureKind::Usage, format!("listening on {listen}"), &error)
+            .hint("set `[node] listen` to an address of this machine, such as 0.0.0.0:7420")
+    })
+}
+
+/// The trees of one node, as they are opened.
+struct Trees {
+    releases: Arc<Releases>,
+    active: BTreeMap<TreeName, ActiveTree>,
+    passive: BTreeMap<TreeName, PassiveTree>,
+    publishers: Vec<Publisher>,
+}
+
+impl Trees {
+    fn new(releases: Arc<Releases>) -> Self {
+        Self {
+            releases,
+            active: BTreeMap::new(),
+            passive: BTreeMap::new(),
+            publishers: Vec::new(),
+        }
+    }
+
+    async fn open(
+        &mut self,
+        config: &Config,
+        tree: &TreeConfig,
+        standing: Standing,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), Failure> {
+        let work_dir = work_dir(config, tree);
+        if standing.role == Role::Active {
+            let (active, publisher) =
+                open_source(config, tree, work_dir, standing, Arc::clone(&self.releases)).await?;
+            self.active.insert(tree.name.clone(), active);
+            self.publishers.push(publisher);
+        } else {
+            let passive = open_replica(tree, work_dir).await?;
+            let kept = passive.clone();
+            tasks.spawn(async move {
+                let Stopped = keeper::keep(kept).await;
+            });
+            self.passive.insert(tree.name.clone(), passive);
+        }
+        Ok(())
+    }
+}
+
+/// Where one tree's journal, staging and snapshot live.
+fn work_dir(config: &Config, tree: &TreeConfig) -> PathBuf {
+    let usual = || config.node.state_dir.join("trees").join(tree.name.as_str());
+    tree.work_dir.clone().unwrap_or_else(usual)
+}
+
+fn opening(tree: &TreeConfig, error: &dyn std::error::Error) -> Failure {
+    Failure::caused_by(
+        FailureKind::Usage,
+        format!("opening {} at {}", tree.name, tree.path.display()),
+        error,
+    )
+    .hint("is `path` in the configuration right, and its file system mounted?")
+}
+
+async fn open_source(
+    config: &Config,
+    tree: &TreeConfig,
+    work_dir: PathBuf,
+    standing: Standing,
+    releases: Arc<Releases>,
+) -> Result<(ActiveTree, Publisher), Failure> {
+    let options = SourceOptions {
+        path: tree.path.clone(),
+        work_dir: work_dir.clone(),
+        preset: tree.preset,
+        exclude: tree.rules.clone(),
+        threads: SCAN_THREADS_MAX,
+    };
+    let open = move || Source::open(options).map(SourceThread::new);
+    let thread = TreeThread::start(tree.name.as_str(), open)
+        .await
+        .map_err(|error| opening(tree, &error))?
+        .map_err(|error| opening(tree, &error))?;
+    let (manifest, position) = thread
+        .run(|tree| (tree.source.manifest().clone(), tree.position()))
+        .await
+        .map_err(|error| opening(tree, &error))?;
+    let (published, receiver) =
+        watch::channel(Published::unseen(tree.name.clone(), manifest, position));
+    let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+    let active = ActiveTree::new(tree.name.clone(), thread.clone(), receiver, commands);
+    let publisher = Publisher {
+        name: tree.name.clone(),
+        root: tree.path.clone(),
+        markers: work_dir.join("markers"),
+        config: config.watch,
+        thread,
+        published,
+        commands: queue,
+        epoch: standing.epoch,
+        releases,
+        on_published: Box::new(|_| {}),
+    };
+    Ok((active, publisher))
+}
+
+async fn open_replica(tree: &TreeConfig, work_dir: PathBuf) -> Result<PassiveTree, Failure> {
+    let options = ReplicaOptions {
+        exclude: tree.rules.clone(),
+        ..ReplicaOptions::new(tree.name.clone(), &tree.path, &work_dir, tree.preset)
+    };
+    make_new_root(tree, &work_dir)?;
+    let open = move || {
+        let (mut replica, recovery) = Replica::open(options)?;
+        tell_recovery(&recovery);
+        if recovery.basis == Basis::New {
+            replica.adopt(&mut |_| ControlFlow::Continue(()))?;
+        }
+        Ok::<_, OpenError>(ReplicaThread::new(replica, recovery.root_replaced))
+    };
+    let thread = TreeThread::start(tree.name.as_str(), open)
+        .await
+        .map_err(|error| opening(tree, &error))?
+        .map_err(|error| opening(tree, &error))?;
+    let state = thread
+        .run(|tree| tree.state())
+        .await
+        .map_err(|error| opening(tree, &error))?;
+    if let Some(problem) = &state.problem {
+        warn!(tree = %tree.name, "{problem}");
+    }
+    info!(tree = %tree.name, generation = %state.position.generation, "ready");
+    Ok(PassiveTree::new(tree.name.clone(), thread, state))
+}
+
+/// Why a replica is not ready.
+#[derive(Debug, Error)]
+enum OpenError {
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+}
+
+/// A passive that was never synchronised may lack its directory: it is made, if
+/// what it belongs to is there. One that vanished later is not.
+fn make_new_root(tree: &TreeConfig, work_dir: &Path) -> Result<(), Failure> {
+    let known = work_dir.join("state").exists() || work_dir.join("journal").exists();
+    if known {
+        return Ok(());
+    }
+    match std::fs::create_dir(&tree.path) {
+        Ok(()) => {
+            info!(tree = %tree.name, "made {}", tree.path.display());
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(opening(tree, &error)),
+    }
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    if let Basis::Rebuilt(reason) = &recovery.basis {
+        warn!("the saved state was of no use, the whole tree was read: {reason}");
+    }
+    if recovery.journal_damaged {
+        warn!("the journal was damaged; what it held is compared with the active again");
+    }
+    if !recovery.redone.is_empty() {
+        info!(
+            generations = recovery.redone.len(),
+            paths = recovery.paths_checked,
+            "finished what was interrupted"
+        );
+    }
+    for aside in &recovery.kept_aside {
+        warn!("not as expected, kept aside: {aside}");
+    }
+    if let Some(error) = &recovery.unfinished {
+        warn!("{}", with_causes(error));
+    }
+    if let Some(error) = &recovery.not_saved {
+        warn!("{}", with_causes(error));
+    }
+}

@@ -1,0 +1,483 @@
+//! One tree on the passive: a handle to the thread that owns its replica.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use sync_core::{
+    Action, Change, Entry, FileEntry, GenerationHeader, Manifest, Position, TreeName,
+    guard::Guard,
+    recipe::Recipe,
+    wire::{PlanId, Range, Refusal, TreeStatus},
+};
+use sync_fs::{
+    Replica,
+    replica::{
+        AdoptError, Applied, Committed, DriftKind, Drifted, Intake, IntakeError, LargeIntake,
+    },
+};
+use tokio::sync::{Mutex, watch};
+use tracing::warn;
+
+use super::error::with_causes;
+use crate::{
+    events::{self, PathText},
+    failure::{Failure, FailureKind},
+    tree_thread::{Stopped, TreeThread},
+};
+
+/// What to say of a root that is not the directory that was synchronised.
+const REPLACED: &str = "another directory stands in the tree's place; mount the right file system and \
+     restart the daemon, or replace what is there with `apim-sync bootstrap --confirm <this node's name>`";
+/// Drifted paths named in a status.
+const DRIFT_SHOWN_MAX: usize = 1_000;
+
+/// What the tree's thread owns.
+pub(super) struct ReplicaThread {
+    pub(super) replica: Replica,
+    intake: Option<Intake>,
+    large: Option<LargeIntake>,
+    committed: Option<Committed>,
+    /// Whether the tree's root is not the directory that was synchronised.
+    replaced: bool,
+}
+
+/// How far a generation has come in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IntakeState {
+    /// Files that the generation puts.
+    pub(super) wanted: u64,
+    /// Of those, the ones whose contents are here.
+    pub(super) arrived: u64,
+    /// Content bytes that came over the wire.
+    pub(super) bytes: u64,
+}
+
+/// What is known of a passive tree without asking its thread.
+#[derive(Clone, Debug)]
+pub(super) struct PassiveState {
+    pub(super) position: Position,
+    pub(super) agreed: Manifest,
+    pub(super) staged: u64,
+    pub(super) intake: IntakeState,
+    /// Why generations cannot be applied now.
+    pub(super) problem: Option<String>,
+    pub(super) drift: Vec<Drifted>,
+}
+
+/// A handle to one tree of the passive. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct PassiveTree {
+    pub(super) name: TreeName,
+    pub(super) thread: TreeThread<ReplicaThread>,
+    /// Generations are taken in one after the other.
+    pub(super) turn: Arc<Mutex<()>>,
+    pub(super) state: Arc<watch::Sender<PassiveState>>,
+    /// Whether files that were never synchronised may be replaced.
+    replacing: Arc<AtomicBool>,
+}
+
+/// A generation that every name shows.
+pub(super) struct AppliedGeneration {
+    pub(super) position: Position,
+    pub(super) kept_aside: u32,
+}
+
+/// The outer error: the thread is gone. The inner: the replica will not.
+type Answer<T> = Result<Result<T, Refusal>, Stopped>;
+
+impl ReplicaThread {
+    pub(super) fn new(replica: Replica, replaced: bool) -> Self {
+        Self {
+            replica,
+            intake: None,
+            large: None,
+            committed: None,
+            replaced,
+        }
+    }
+
+    pub(super) fn state(&self) -> PassiveState {
+        PassiveState {
+            position: self.replica.position(),
+            agreed: self.replica.agreed().clone(),
+            staged: self.replica.staged_contents(),
+            intake: IntakeState::default(),
+            problem: self.problem(),
+            drift: Vec::new(),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.replaced {
+            return Some(REPLACED.to_owned());
+        }
+        let failure = self.replica.degraded()?;
+        Some(format!("the journal has failed: {failure}"))
+    }
+
+    /// Takes a root that was replaced as it is; its differences are then
+    /// replaced like those of a tree that was never synchronised.
+    fn take_replaced_root(&mut self) -> Result<(), AdoptError> {
+        if self.replaced {
+            self.replica.adopt(&mut |_| ControlFlow::Continue(()))?;
+            self.replaced = false;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) -> Result<Applied, Refusal> {
+        let committed = self.committed.take().ok_or_else(no_generation)?;
+        self.replica
+            .apply(committed)
+            .map_err(|error| unable(&error))
+    }
+}
+
+fn no_generation() -> Refusal {
+    Refusal::Protocol("no generation is under way".to_owned())
+}
+
+impl PassiveTree {
+    pub(super) fn new(
+        name: TreeName,
+        thread: TreeThread<ReplicaThread>,
+        state: PassiveState,
+    ) -> Self {
+        Self {
+            name,
+            thread,
+            turn: Arc::default(),
+            state: Arc::new(watch::Sender::new(state)),
+            replacing: Arc::default(),
+        }
+    }
+
+    /// Takes a root that was replaced as it is. Returns whether it was.
+    pub(super) async fn take_replaced_root(&self) -> Result<Result<bool, AdoptError>, Stopped> {
+        let (taken, state) = self
+            .thread
+            .run(|tree| {
+                let replaced = tree.replaced;
+                (tree.take_replaced_root().map(|()| replaced), tree.state())
+            })
+            .await?;
+        self.publish(state, None);
+        Ok(taken)
+    }
+
+    /// Allows or forbids to replace files that were never synchronised.
+    pub(super) fn allow_replacing(&self, allow: bool) {
+        self.replacing.store(allow, Ordering::Relaxed);
+    }
+
+    pub(super) fn tree_status(&self) -> TreeStatus {
+        let state = self.state.borrow();
+        TreeStatus {
+            name: self.name.clone(),
+            position: state.position,
+            entries: state.agreed.totals().entries,
+            staged: state.staged,
+        }
+    }
+
+    /// Drift as a status shows it.
+    pub(super) fn drift_report(&self) -> Vec<events::Drift> {
+        let state = self.state.borrow();
+        let shown = state
+            .drift
+            .iter()
+            .take(DRIFT_SHOWN_MAX)
+            .map(|drift| events::Drift {
+                tree: self.name.to_string(),
+                path: PathText::from(&drift.path),
+                kind: drift_kind(&drift.kind),
+            });
+        shown.collect()
+    }
+
+    /// Begins to take a generation in.
+    pub(super) async fn begin(
+        &self,
+        header: GenerationHeader,
+        changes: Vec<Change>,
+        guard: Guard,
+        released: Option<PlanId>,
+    ) -> Answer<()> {
+        let replacing = self.replacing.load(Ordering::Relaxed);
+        let wanted = changes.iter().filter(|change| puts_file(change)).count() as u64;
+        self.state.send_modify(|state| {
+            state.intake = IntakeState {
+                wanted,
+                ..IntakeState::default()
+            }
+        });
+        self.thread
+            .run(move |tree| {
+                tree.replaced |= !tree.replica.is_in_place();
+                if tree.replaced {
+                    return Err(Refusal::Unable(REPLACED.to_owned()));
+                }
+                tree.replica.set_overwrite(replacing);
+                tree.intake = Some(tree.replica.begin(header, changes, &guard, released)?);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Takes small contents, by position in the change list. One that is not
+    /// needed (the passive has it already) is dropped.
+    pub(super) async fn put_small(&self, contents: Vec<(u32, Vec<u8>)>) -> Answer<()> {
+        let files = contents.len() as u64;
+        let bytes = contents.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let put = self
+            .with_intake(move |replica, intake| {
+                for (position, bytes) in contents {
+                    match replica.put_small(intake, position, &bytes) {
+                        Ok(()) | Err(IntakeError::NotWanted { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        self.arrived(files, bytes);
+        Ok(put)
+    }
+
+    /// Small contents to ask for; a frame's worth at a time, none when all are here.
+    pub(super) async fn wanted_small(&self) -> Answer<Vec<Range>> {
+        self.with_intake(|replica, intake| replica.wanted_small(intake))
+            .await
+    }
+
+    /// Large contents to fetch.
+    pub(super) async fn wanted_large(&self) -> Answer<Vec<(u32, FileEntry)>> {
+        self.with_intake(|replica, intake| replica.wanted_large(intake))
+            .await
+    }
+
+    /// Begins one large content; gives the recipes of local files that may have
+    /// parts of it.
+    pub(super) async fn large(&self, position: u32) -> Answer<Vec<Recipe>> {
+        self.thread
+            .run(move |tree| {
+                let intake = tree.intake.as_ref().ok_or_else(no_generation)?;
+                let mut large = tree.replica.large(intake, position).map_err(refusal)?;
+                let sources = large.local_sources().map_err(refusal)?;
+                let recipes = sources
+                    .iter()
+                    .map(|source| source.recipe().clone())
+                    .collect();
+                tree.large = Some(large);
+                Ok(recipes)
+            })
+            .await
+    }
+
+    /// Copies bytes of a local file into the large content under way.
+    pub(super) async fn copy_local(
+        &self,
+        source: usize,
+        local_offset: u64,
+        offset: u64,
+        length: u64,
+    ) -> Answer<()> {
+        self.with_large(move |large| large.copy_local(source, local_offset, offset, length))
+            .await
+    }
+
+    /// Writes bytes of the large content under way.
+    pub(super) async fn write_at(&self, offset: u64, bytes: Vec<u8>) -> Answer<()> {
+        let count = bytes.len() as u64;
+        let written = self
+            .with_large(move |large| large.write_at(offset, &bytes))
+            .await?;
+        self.arrived(0, count);
+        Ok(written)
+    }
+
+    /// Checks and keeps the large content under way.
+    pub(super) async fn finish_large(&self) -> Answer<()> {
+        let finished = self
+            .thread
+            .run(|tree| {
+                let large = tree.large.take().ok_or_else(no_generation)?;
+                tree.replica.finish(large).map_err(refusal)
+            })
+            .await?;
+        self.arrived(1, 0);
+        Ok(finished)
+    }
+
+    /// Makes the generation durable.
+    pub(super) async fn commit(&self) -> Answer<Position> {
+        self.thread
+            .run(|tree| {
+                let intake = tree.intake.take().ok_or_else(no_generation)?;
+                let committed = tree
+                    .replica
+                    .commit(intake)
+                    .map_err(|error| error.refusal())?;
+                let position = committed.position();
+                tree.committed = Some(committed);
+                Ok(position)
+            })
+            .await
+    }
+
+    /// Makes every name show the generation.
+    pub(super) async fn apply(&self) -> Answer<AppliedGeneration> {
+        let applied = self
+            .thread
+            .run(|tree| {
+                let applied = tree.apply();
+                (applied, tree.state())
+            })
+            .await?;
+        let (applied, state) = applied;
+        self.publish(state, applied.as_ref().err());
+        Ok(applied.map(|applied| {
+            for aside in &applied.kept_aside {
+                warn!(tree = %self.name, "not as expected, kept aside: {aside}");
+            }
+            let kept_aside = u32::try_from(applied.kept_aside.len()).unwrap_or(u32::MAX);
+            AppliedGeneration {
+                position: applied.position,
+                kept_aside,
+            }
+        }))
+    }
+
+    /// Gives a generation up; contents that came are kept for the next attempt.
+    pub(super) async fn abandon(&self) -> Result<(), Stopped> {
+        let staged = self
+            .thread
+            .run(|tree| {
+                tree.large = None;
+                if tree.intake.take().is_some()
+                    && let Err(error) = tree.replica.pause()
+                {
+                    warn!(
+                        "contents that came may have to come again: {}",
+                        with_causes(&error)
+                    );
+                }
+                tree.replica.staged_contents()
+            })
+            .await?;
+        self.state.send_modify(|state| {
+            state.staged = staged;
+            state.intake = IntakeState::default();
+        });
+        Ok(())
+    }
+
+    /// Finishes what could not be applied and writes a checkpoint where one is due.
+    pub(super) async fn tend(&self, idle: bool) -> Result<Result<(), String>, Stopped> {
+        let (result, state) = self
+            .thread
+            .run(move |tree| {
+                let resumed = tree.replica.resume().map_err(|error| with_causes(&error));
+                let result = resumed.and_then(|_| {
+                    match idle && tree.replica.has_unsaved() || tree.replica.wants_checkpoint() {
+                        true => tree
+                            .replica
+                            .checkpoint()
+                            .map_err(|error| with_causes(&error)),
+                        false => Ok(()),
+                    }
+                });
+                (result, tree.state())
+            })
+            .await?;
+        let problem = result
+            .as_ref()
+            .err()
+            .map(|problem| Refusal::Unable(problem.clone()));
+        self.publish(state, problem.as_ref());
+        Ok(result)
+    }
+
+    /// Saves what was observed and applied.
+    pub(super) async fn save(&self) -> Result<(), Failure> {
+        let doing = format!("saving the state of {}", self.name);
+        let failed =
+            |error: &dyn std::error::Error| Failure::caused_by(FailureKind::Failed, &*doing, error);
+        let saved = self.thread.run(|tree| tree.replica.checkpoint()).await;
+        saved
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
+    }
+
+    fn publish(&self, new: PassiveState, refusal: Option<&Refusal>) {
+        self.state.send_modify(|state| {
+            let (intake, drift) = (state.intake, std::mem::take(&mut state.drift));
+            let problem = refusal.map(super::error::describe).or(new.problem.clone());
+            *state = PassiveState {
+                intake,
+                drift,
+                problem,
+                ..new
+            };
+        });
+    }
+
+    fn arrived(&self, files: u64, bytes: u64) {
+        self.state.send_modify(|state| {
+            state.intake.arrived += files;
+            state.intake.bytes += bytes;
+        });
+    }
+
+    async fn with_intake<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Replica, &mut Intake) -> Result<R, IntakeError> + Send + 'static,
+    ) -> Answer<R> {
+        self.thread
+            .run(move |tree| {
+                let intake = tree.intake.as_mut().ok_or_else(no_generation)?;
+                work(&mut tree.replica, intake).map_err(refusal)
+            })
+            .await
+    }
+
+    async fn with_large(
+        &self,
+        work: impl FnOnce(&mut LargeIntake) -> Result<(), IntakeError> + Send + 'static,
+    ) -> Answer<()> {
+        self.thread
+            .run(move |tree| work(tree.large.as_mut().ok_or_else(no_generation)?).map_err(refusal))
+            .await
+    }
+}
+
+fn puts_file(change: &Change) -> bool {
+    matches!(&change.action, Action::Put(Entry::File(_)))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` wants"
+)]
+fn refusal(error: IntakeError) -> Refusal {
+    error.refusal()
+}
+
+fn unable(error: &dyn std::error::Error) -> Refusal {
+    Refusal::Unable(with_causes(error))
+}
+
+fn drift_kind(kind: &DriftKind) -> events::DriftKind {
+    match kind {
+        DriftKind::Edited | DriftKind::Metadata | DriftKind::Touched | DriftKind::Unreadable(_) => {
+            events::DriftKind::Edited
+        }
+        DriftKind::Missing => events::DriftKind::Deleted,
+        DriftKind::Extra => events::DriftKind::Created,
+    }
+}

@@ -1,0 +1,209 @@
+//! What this node knows of each peer, and how to wait for that to change.
+//!
+//! One map behind one lock, held for moments only. Sessions write into it;
+//! status and waiting requests read it. Nothing here talks to a peer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sync_core::{
+    Epoch, Manifest, Position, TreeName,
+    wire::{PlanId, Refusal},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    events::LastVerify,
+    failure::Failure,
+    identity::NodeId,
+    transport::{Address, Connection},
+};
+
+/// How the connection to a peer stands.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Link {
+    /// No attempt has ended yet.
+    #[default]
+    Connecting,
+    /// Up.
+    Connected(Connection),
+    /// The last attempt failed, or the connection broke.
+    Unreachable(Failure),
+    /// One side will not talk to the other.
+    Refused(Failure),
+}
+
+/// A peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) address: Option<Address>,
+    pub(super) link: Link,
+    /// Attempts to connect that have ended, for those who wait for the next.
+    pub(super) attempts: u64,
+    /// Role and epoch as the peer last said.
+    pub(super) said: Option<(bool, Epoch)>,
+    pub(super) trees: BTreeMap<TreeName, PeerTree>,
+    pub(super) last_verify: Option<LastVerify>,
+}
+
+/// One tree at one peer, as the active sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PeerTree {
+    /// What the peer has applied.
+    pub(super) applied: Option<Position>,
+    /// What the peer has made durable.
+    pub(super) durable: Option<Position>,
+    /// The manifest that goes with `applied`.
+    pub(super) base: Option<Manifest>,
+    /// Since when the peer has not had everything.
+    pub(super) behind_since: Option<Instant>,
+    /// The plan that a guard halted.
+    pub(super) halt: Option<Halt>,
+    /// Why the peer does not take what it lacks, other than a halt.
+    pub(super) refusal: Option<Refusal>,
+    /// Counts requests to look for drift on the peer and heal it.
+    pub(super) heal_wanted: u64,
+    /// The last of those that was carried out.
+    pub(super) heal_done: u64,
+}
+
+/// A plan halted by the deletion guard of either side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Halt {
+    pub(super) plan: PlanId,
+    pub(super) deletions: u64,
+    pub(super) files: u64,
+    pub(super) reason: String,
+}
+
+/// All peers.
+pub(super) struct Peers {
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Peers {
+    pub(super) fn new() -> Self {
+        Self {
+            peers: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        // Every update is made by one closure that does not panic half-way
+        // through anything that others rely on.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of everything, for status.
+    pub(super) fn snapshot(&self) -> BTreeMap<NodeId, Peer> {
+        self.lock().clone()
+    }
+
+    /// A copy of one peer.
+    pub(super) fn peer(&self, id: &NodeId) -> Option<Peer> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Changes the map itself: peers come and go with trust.
+    pub(super) fn edit<R>(&self, edit: impl FnOnce(&mut BTreeMap<NodeId, Peer>) -> R) -> R {
+        let result = edit(&mut self.lock());
+        self.touch();
+        result
+    }
+
+    /// Changes one peer, if it is still known.
+    pub(super) fn update(&self, id: &NodeId, update: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.lock().get_mut(id) {
+            update(peer);
+        }
+        self.touch();
+    }
+
+    /// Changes one tree of one peer, if the peer is still known.
+    pub(super) fn update_tree(
+        &self,
+        id: &NodeId,
+        tree: &TreeName,
+        update: impl FnOnce(&mut PeerTree),
+    ) {
+        self.update(id, |peer| {
+            update(peer.trees.entry(tree.clone()).or_default());
+        });
+    }
+
+    /// Wakes everyone who waits.
+    pub(super) fn touch(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Tells when anything changed after this call.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until `ready` gives something, at most for `limit`.
+    pub(super) async fn wait<R>(
+        &self,
+        limit: Duration,
+        mut ready: impl FnMut(&BTreeMap<NodeId, Peer>) -> Option<R>,
+    ) -> Option<R> {
+        let deadline = Instant::now() + limit;
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Some(result) = ready(&self.lock()) {
+                return Some(result);
+            }
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return None;
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// A peer of which nothing is known yet: behind on every tree.
+    pub(super) fn new<'a>(trees: impl Iterator<Item = &'a TreeName>) -> Self {
+        let behind = || PeerTree {
+            behind_since: Some(Instant::now()),
+            ..PeerTree::default()
+        };
+        Self {
+            trees: trees.map(|tree| (tree.clone(), behind())).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the last attempt to connect failed.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.link, Link::Unreachable(_) | Link::Refused(_))
+    }
+
+    /// The live connection, if there is one.
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        match &self.link {
+            Link::Connected(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Age of the oldest change this peer has not applied.
+    pub(super) fn lag(&self) -> Duration {
+        let oldest = self
+            .trees
+            .values()
+            .filter_map(|tree| tree.behind_since)
+            .min();
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}

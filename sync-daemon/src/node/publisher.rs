@@ -1,0 +1,276 @@
+//! The active's side of one tree towards its own disk: watch, settle, look,
+//! accept, publish.
+//!
+//! It never talks to a peer. What it publishes is the newest settled state;
+//! sessions derive what their peers lack.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use sync_core::{
+    Epoch, Generation, Manifest, Position, RelPath, TreeName,
+    settle::{Pace, Settle},
+    wire::PlanId,
+};
+use sync_fs::source::Observation;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Duration, Instant, sleep_until},
+};
+use tracing::warn;
+
+use super::{active::SourceThread, releases::Releases};
+use crate::{
+    config::WatchConfig,
+    failure::Failure,
+    tree_thread::{Stopped, TreeThread},
+    watch::{Hint, Hints, Watch},
+};
+
+mod look;
+mod trouble;
+
+/// How often a tree is looked at whole while it cannot be watched: the
+/// staleness that a full watch limit costs.
+const UNWATCHED_RESCAN: Duration = Duration::from_secs(5);
+/// How often a missing or unreadable tree is tried again.
+const PROBLEM_RETRY: Duration = Duration::from_secs(2);
+/// Barriers waiting at one time.
+pub(super) const COMMANDS_MAX: usize = 16;
+
+/// The newest settled state of a tree.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) tree: TreeName,
+    pub(super) manifest: Manifest,
+    pub(super) position: Position,
+    /// Why nothing is taken from the tree now.
+    pub(super) problem: Option<Failure>,
+    /// What an operator may release to take the directory that stands there now
+    /// for the tree.
+    pub(super) replaced: Option<PlanId>,
+    /// Why the kernel's events cannot be had, if so.
+    pub(super) unwatched: Option<String>,
+    /// Paths that are not sent for now, and why.
+    pub(super) held: BTreeMap<RelPath, String>,
+    /// How many of those are deletions waiting to be believed.
+    pub(super) deletions_held: usize,
+    /// Whether the first look at the tree is over.
+    pub(super) scanned: bool,
+}
+
+impl Published {
+    /// What a snapshot says, before the disk was looked at.
+    pub(super) fn unseen(tree: TreeName, manifest: Manifest, position: Position) -> Self {
+        Self {
+            tree,
+            manifest,
+            position,
+            problem: None,
+            replaced: None,
+            unwatched: None,
+            held: BTreeMap::new(),
+            deletions_held: 0,
+            scanned: false,
+        }
+    }
+
+    /// Whether peers may be brought to this state.
+    pub(super) fn can_be_sent(&self) -> bool {
+        self.scanned && self.problem.is_none()
+    }
+}
+
+/// What others ask of a publisher.
+pub(super) enum Command {
+    /// Answer when everything that was written before is published, held
+    /// deletions included.
+    Flush(oneshot::Sender<()>),
+    /// Answer when everything that was written before is published, except held
+    /// deletions.
+    Settle(oneshot::Sender<()>),
+    /// Number the state higher than this generation, and answer.
+    Outdo(Generation, oneshot::Sender<()>),
+}
+
+/// Runs one tree of the active.
+pub(super) struct Publisher {
+    pub(super) name: TreeName,
+    pub(super) root: PathBuf,
+    pub(super) markers: PathBuf,
+    pub(super) config: WatchConfig,
+    pub(super) thread: TreeThread<SourceThread>,
+    pub(super) published: watch::Sender<Published>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) epoch: Epoch,
+    pub(super) releases: Arc<Releases>,
+    /// Told after every publication.
+    pub(super) on_published: Box<dyn Fn(&Published) + Send + Sync>,
+}
+
+struct Barrier {
+    /// The marker that has to pass first; `None` once it has.
+    marker: Option<u64>,
+    with_deletions: bool,
+    answer: oneshot::Sender<()>,
+}
+
+/// The publisher at work.
+struct Running {
+    publisher: Publisher,
+    watch: Option<(Watch, Hints)>,
+    settle: Settle,
+    begun: Instant,
+    barriers: Vec<Barrier>,
+    next_rescan: Instant,
+    /// Deletions that are believed and wait for the others that are held, so
+    /// that the guard judges them together.
+    ripe: BTreeMap<RelPath, Instant>,
+    /// What was observed of the deletions that are held or ripe.
+    missing: BTreeMap<RelPath, Observation>,
+}
+
+impl Publisher {
+    /// Runs until the tree's thread stops.
+    pub(super) async fn run(self) -> Stopped {
+        let begun = Instant::now();
+        let pace = Pace {
+            settle: Duration::from_millis(self.config.settle_ms),
+            delete_hold: Duration::from_millis(self.config.delete_hold_ms),
+            ..Pace::default()
+        };
+        let mut running = Running {
+            publisher: self,
+            watch: None,
+            settle: Settle::new(pace),
+            begun,
+            barriers: Vec::new(),
+            next_rescan: begun,
+            ripe: BTreeMap::new(),
+            missing: BTreeMap::new(),
+        };
+        loop {
+            if let Err(stopped) = running.step().await {
+                return stopped;
+            }
+        }
+    }
+}
+
+impl Running {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Waits for one thing to happen and acts on it.
+    async fn step(&mut self) -> Result<(), Stopped> {
+        let wake = self.settle.next_deadline().map(|at| self.begun + at);
+        let wake = wake.map_or(self.next_rescan, |at| at.min(self.next_rescan));
+        let hints = self.watch.as_ref().map(|(_, hints)| hints.clone());
+        let taken = async {
+            match hints {
+                Some(hints) => hints.take().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = self.publisher.commands.recv() => match command {
+                Some(command) => self.command(command).await?,
+                None => return Err(Stopped),
+            },
+            hints = taken => self.take_hints(hints),
+            () = sleep_until(wake) => {}
+        }
+        if self.settle.take_rescan() || Instant::now() >= self.next_rescan {
+            self.rescan().await?;
+        }
+        self.look_at_due().await?;
+        self.answer_barriers();
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command) -> Result<(), Stopped> {
+        let (answer, with_deletions) = match command {
+            Command::Flush(answer) => (answer, true),
+            Command::Settle(answer) => (answer, false),
+            Command::Outdo(generation, answer) => return self.outdo(generation, answer).await,
+        };
+        let marker = match &mut self.watch {
+            Some((watch, _)) => watch.mark().inspect_err(|error| {
+                warn!(tree = %self.publisher.name, "cannot make a marker, looking at everything instead: {error}");
+            }).ok(),
+            None => None,
+        };
+        if marker.is_none() {
+            self.rescan().await?;
+            self.settle.flush();
+        }
+        self.barriers.push(Barrier {
+            marker,
+            with_deletions,
+            answer,
+        });
+        Ok(())
+    }
+
+    async fn outdo(
+        &mut self,
+        generation: Generation,
+        answer: oneshot::Sender<()>,
+    ) -> Result<(), Stopped> {
+        self.publisher
+            .thread
+            .run(move |tree| tree.outdo(generation))
+            .await?;
+        if self.publisher.published.borrow().scanned {
+            self.publish().await?;
+        }
+        // Whoever asked may have gone.
+        let _ = answer.send(());
+        Ok(())
+    }
+
+    fn take_hints(&mut self, hints: impl IntoIterator<Item = Hint>) {
+        let now = self.now();
+        for hint in hints {
+            match hint {
+                Hint::Touched(path) => self.settle.touched(path, now),
+                Hint::Gone(path) => {
+                    if let Some((watch, _)) = &mut self.watch {
+                        watch.forget(&path);
+                    }
+                }
+                Hint::Marker(number) => self.marker_passed(number),
+                Hint::Root => self.settle.rescan(),
+                Hint::Rescan(reason) => {
+                    warn!(tree = %self.publisher.name, "{reason}; looking at everything");
+                    self.settle.rescan();
+                }
+            }
+        }
+    }
+
+    fn marker_passed(&mut self, number: u64) {
+        for barrier in &mut self.barriers {
+            if barrier.marker.is_some_and(|marker| marker <= number) {
+                barrier.marker = None;
+                self.settle.flush();
+            }
+        }
+    }
+
+    fn answer_barriers(&mut self) {
+        let pending = self.settle.pending();
+        let deletions = pending.held_deletions + self.ripe.len();
+        let problem = self.publisher.published.borrow().problem.is_some();
+        for barrier in std::mem::take(&mut self.barriers) {
+            let open = pending.touched > 0 || (barrier.with_deletions && deletions > 0);
+            if problem || (barrier.marker.is_none() && !open) {
+                // Whoever asked may have gone: then nobody needs the answer.
+                let _ = barrier.answer.send(());
+            } else {
+                self.barriers.push(barrier);
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Looking at the tree: what settled, or everything; and what becomes of what
+//! was found.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use sync_core::{Entry, RelPath, settle};
+use sync_fs::source::{Observation, Observations, State};
+use tokio::time::{Duration, Instant};
+use tracing::{info, warn};
+
+use super::{Running, UNWATCHED_RESCAN, trouble::Trouble};
+use crate::{
+    failure::{Failure, FailureKind},
+    tree_thread::Stopped,
+    watch::{Watch, WatchError},
+};
+
+/// For how many hold times a believed deletion waits for others that are held.
+const RIPE_HOLDS_MAX: u32 = 6;
+/// Held paths named in a status.
+const HELD_SHOWN_MAX: usize = 1_000;
+
+impl Running {
+    /// Looks at the paths that settled, and publishes what changed.
+    pub(super) async fn look_at_due(&mut self) -> Result<(), Stopped> {
+        let due = self.settle.due(self.now());
+        if due.is_empty() {
+            return Ok(());
+        }
+        let paths = due.clone();
+        let looked = self
+            .publisher
+            .thread
+            .run(move |tree| tree.source.observe(&paths))
+            .await?;
+        match looked {
+            Ok(observations) => {
+                self.unchanged(&due, &observations);
+                self.take(observations).await?;
+                self.publish().await
+            }
+            Err(error) => {
+                self.trouble(Trouble::Scan(error)).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the whole tree.
+    pub(super) async fn rescan(&mut self) -> Result<(), Stopped> {
+        match self.look_at_everything().await? {
+            Ok(observations) => {
+                let wait = match self.watch {
+                    Some(_) => Duration::from_secs(self.publisher.config.rescan_s),
+                    None => UNWATCHED_RESCAN,
+                };
+                self.next_rescan = Instant::now() + wait;
+                self.take(observations).await?;
+                self.recovered();
+                self.publish().await
+            }
+            Err(trouble) => {
+                self.trouble(trouble).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn look_at_everything(&mut self) -> Result<Result<Observations, Trouble>, Stopped> {
+        if let Err(trouble) = self.check_root().await? {
+            return Ok(Err(trouble));
+        }
+        if self.watch.is_some() {
+            return self.observe_all().await;
+        }
+        self.start_watch();
+        let looked = self.observe_all().await?;
+        let Ok(observations) = &looked else {
+            return Ok(looked);
+        };
+        let mut directories = self.publisher.thread.run(|tree| tree.directories()).await?;
+        directories.extend(new_directories(observations));
+        if self.add_watches(directories) {
+            // Files may have come between the listing of a directory and its watch.
+            return self.observe_all().await;
+        }
+        Ok(looked)
+    }
+
+    async fn observe_all(&self) -> Result<Result<Observations, Trouble>, Stopped> {
+        let mut go_on = |_| ControlFlow::Continue(());
+        let looked = self
+            .publisher
+            .thread
+            .run(move |tree| tree.source.observe_all(false, &mut go_on))
+            .await?;
+        Ok(looked.map_err(Trouble::Scan))
+    }
+
+    fn start_watch(&mut self) {
+        match Watch::start(&self.publisher.root, &self.publisher.markers) {
+            Ok(started) => {
+                self.watch = Some(started);
+                self.publisher
+                    .published
+                    .send_if_modified(|published| published.unwatched.take().is_some());
+            }
+            Err(error) => self.unwatched(&error),
+        }
+    }
+
+    /// Goes on by rescans alone.
+    fn unwatched(&mut self, error: &WatchError) {
+        let reason = Failure::caused_by(FailureKind::Failed, "watching", error).message;
+        let known = self.publisher.published.borrow().unwatched.clone();
+        if known.as_ref() != Some(&reason) {
+            let seconds = UNWATCHED_RESCAN.as_secs();
+            warn!(tree = %self.publisher.name, "{reason}; looking at everything every {seconds} s instead");
+        }
+        self.watch = None;
+        self.publisher
+            .published
+            .send_modify(|published| published.unwatched = Some(reason));
+    }
+
+    /// Watches these directories. Returns whether any was not watched before.
+    fn add_watches(&mut self, directories: Vec<RelPath>) -> bool {
+        let mut any = false;
+        for directory in directories {
+            let Some((watch, _)) = &mut self.watch else {
+                break;
+            };
+            match watch.add(&directory) {
+                Ok(new) => any |= new,
+                Err(error) => self.unwatched(&error),
+            }
+        }
+        any
+    }
+
+    /// What was looked at and not observed is as the manifest has it.
+    fn unchanged(&mut self, due: &[RelPath], observations: &Observations) {
+        let now = self.now();
+        let observed: std::collections::BTreeSet<&RelPath> = observations
+            .list
+            .iter()
+            .map(|observation| &observation.path)
+            .collect();
+        for path in due.iter().filter(|path| !observed.contains(path)) {
+            self.ripe.remove(path);
+            let same = settle::Observation::Present {
+                changed: false,
+                content: None,
+                artifact: None,
+            };
+            self.settle.observed(path.clone(), same, now);
+        }
+    }
+
+    /// Decides about each observation: accepts what may travel, holds the rest.
+    async fn take(&mut self, observations: Observations) -> Result<(), Stopped> {
+        let now = self.now();
+        let directories: Vec<RelPath> = new_directories(&observations).collect();
+        for directory in directories {
+            // Watch, then list: what came before the watch is found by looking again.
+            if self.add_watches(vec![directory.clone()]) {
+                self.settle.touched(directory, now);
+            }
+        }
+        let mut accepted = Vec::new();
+        for observation in observations.list {
+            self.ripe.remove(&observation.path);
+            self.settle
+                .observed(observation.path.clone(), observation.for_settle(), now);
+            match observation.state {
+                State::Present { .. } => accepted.push(observation),
+                State::Missing { .. } => {
+                    self.missing.insert(observation.path.clone(), observation);
+                }
+                State::Unstable | State::Unreadable(_) | State::IllFormed(_) | State::Excluded => {}
+            }
+        }
+        accepted.extend(self.believed_deletions());
+        self.publisher
+            .thread
+            .run(move |tree| {
+                for observation in &accepted {
+                    tree.source.accept(observation);
+                }
+            })
+            .await
+    }
+
+    /// The deletions to be carried out now: all that are believed, once no other
+    /// is held, so that a tree that is being emptied meets the guard as a whole.
+    fn believed_deletions(&mut self) -> Vec<Observation> {
+        let now = Instant::now();
+        for path in self.settle.released() {
+            self.ripe.entry(path).or_insert(now);
+        }
+        let patience = Duration::from_millis(self.publisher.config.delete_hold_ms) * RIPE_HOLDS_MAX;
+        let overdue = self
+            .ripe
+            .values()
+            .any(|since| now.duration_since(*since) >= patience);
+        let held: std::collections::BTreeSet<RelPath> = self
+            .settle
+            .held_deletions()
+            .map(|(path, _)| path.clone())
+            .collect();
+        self.missing
+            .retain(|path, _| held.contains(path) || self.ripe.contains_key(path));
+        if !held.is_empty() && !overdue {
+            return Vec::new();
+        }
+        let ripe = std::mem::take(&mut self.ripe);
+        ripe.into_keys()
+            .filter_map(|path| self.missing.remove(&path))
+            .collect()
+    }
+
+    /// Makes the accepted state the published one.
+    pub(super) async fn publish(&mut self) -> Result<(), Stopped> {
+        let epoch = self.publisher.epoch;
+        let (manifest, position) = self
+            .publisher
+            .thread
+            .run(move |tree| {
+                let position = tree.advance(epoch);
+                (tree.source.manifest().clone(), position)
+            })
+            .await?;
+        let held = self.held();
+        let deletions_held = self.settle.pending().held_deletions + self.ripe.len();
+        let first = !self.publisher.published.borrow().scanned;
+        let modified = self.publisher.published.send_if_modified(|published| {
+            let same = published.position == position && published.held == held && !first;
+            published.manifest = manifest;
+            published.position = position;
+            published.held = held;
+            published.deletions_held = deletions_held;
+            published.scanned = true;
+            !same
+        });
+        if first {
+            let totals = self.publisher.published.borrow().manifest.totals();
+            info!(tree = %self.publisher.name, files = totals.files, bytes = totals.bytes, "ready");
+        }
+        if modified {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell(&self) {
+        let published = self.publisher.published.borrow().clone();
+        (self.publisher.on_published)(&published);
+    }
+
+    fn held(&self) -> BTreeMap<RelPath, String> {
+        let deletions = self
+            .settle
+            .held_deletions()
+            .map(|(path, _)| path)
+            .chain(self.ripe.keys());
+        let deletions =
+            deletions.map(|path| (path.clone(), "deleted; held until it is sure".to_owned()));
+        let unfit = self
+            .settle
+            .unfit()
+            .map(|(path, reason)| (path.clone(), reason.to_owned()));
+        deletions.chain(unfit).take(HELD_SHOWN_MAX).collect()
+    }
+}
+
+fn new_directories(observations: &Observations) -> impl Iterator<Item = RelPath> + '_ {
+    observations
+        .list
+        .iter()
+        .filter_map(|observation| match &observation.state {
+            State::Present {
+                entry: Entry::Directory { .. },
+                ..
+            } => Some(observation.path.clone()),
+            _ => None,
+        })
+}

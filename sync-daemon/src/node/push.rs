@@ -1,0 +1,535 @@
+//! The active's side of one tree at one peer: keep the peer's tree equal to the
+//! published one.
+//!
+//! There is no queue. Each round derives the changes from the peer's base and
+//! the newest published state, asks the guard, and sends one generation; what is
+//! published meanwhile becomes the next round's difference.
+
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
+
+use sync_core::{
+    Action, Change, ContentId, Entry, Generation, GenerationHeader, Manifest, Position,
+    guard::{Guard, Verdict},
+    plan,
+    section::{self, SectionWriter, SmallContent},
+    wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply, TreeStatus, View},
+};
+use tokio::time::{Duration, Instant};
+use tracing::{info, warn};
+
+use super::{
+    Shared,
+    active::ActiveTree,
+    audit,
+    error::{SessionError, describe},
+    peers::{Halt, PeerTree},
+    publisher::{Command, Published},
+    report::{self, PushReport},
+};
+use crate::{
+    identity::NodeId,
+    transport::{Connection, Stream, Traffic},
+    tree_thread::Stopped,
+};
+
+/// Contents up to this many bytes in all are sent without asking whether the
+/// passive has them: a round trip costs more.
+const UNASKED_BYTES_MAX: u64 = 256 << 10;
+/// How long a passive that cannot take a generation is left in peace.
+const UNABLE_WAIT: Duration = Duration::from_secs(2);
+
+/// Pushes one tree to one peer over one connection.
+pub(super) struct Pusher {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: NodeId,
+    pub(super) peer_name: String,
+    pub(super) connection: Connection,
+    pub(super) tree: ActiveTree,
+}
+
+/// How one generation ended.
+enum Outcome {
+    Applied {
+        position: Position,
+        sent: BTreeSet<ContentId>,
+    },
+    Refused(Refusal),
+}
+
+/// One round's work.
+struct Round {
+    target: Published,
+    base: Manifest,
+    changes: Arc<Vec<Change>>,
+    heal: u64,
+}
+
+impl Pusher {
+    /// Runs until the connection breaks.
+    pub(super) async fn run(self, status: TreeStatus) -> SessionError {
+        match self.follow(&status).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn follow(&self, status: &TreeStatus) -> Result<Infallible, SessionError> {
+        self.outdo(status.position.generation).await?;
+        let mut base: Option<Manifest> = None;
+        let mut ask_first = status.staged > 0;
+        self.note(|tree| tree.base = None);
+        loop {
+            let target = self.wait_for_work(base.as_ref()).await?;
+            let known = match base.take() {
+                Some(known) => known,
+                None => self.peer_manifest(&target.manifest).await?,
+            };
+            let round = self.round(target, known).await?;
+            if round.changes.is_empty() {
+                self.in_sync(&round);
+                base = Some(round.base);
+            } else if let Some(released) = self.judge(&round) {
+                base = self.send_round(round, released, ask_first).await?;
+                ask_first = base.is_none();
+            } else {
+                self.wait_for_change(None).await?;
+                base = Some(round.base);
+            }
+        }
+    }
+
+    /// Makes sure that what is published next has a higher number than what the
+    /// peer has seen: a restored state directory may have lost some.
+    async fn outdo(&self, theirs: Generation) -> Result<(), SessionError> {
+        if theirs > self.tree.published.borrow().position.generation {
+            self.tree
+                .barrier(|answer| Command::Outdo(theirs, answer))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the peer lacks something, or is asked to be looked at.
+    async fn wait_for_work(&self, base: Option<&Manifest>) -> Result<Published, SessionError> {
+        let mut published = self.tree.published.clone();
+        let mut changes = self.shared.peers.changes();
+        loop {
+            changes.mark_unchanged();
+            let target = published.borrow_and_update().clone();
+            let differs = base.is_none_or(|base| base.root() != target.position.root);
+            let wanted = differs || self.heal_wanted().is_some();
+            if wanted && target.can_be_sent() && !self.shared.is_paused() {
+                return Ok(target);
+            }
+            tokio::select! {
+                changed = published.changed() => changed.map_err(|_| Stopped)?,
+                _ = changes.changed() => {}
+                () = self.shared.pause_changed() => {}
+            }
+        }
+    }
+
+    /// Waits until something may let a stuck round go on, at most for `limit`.
+    async fn wait_for_change(&self, limit: Option<Duration>) -> Result<(), SessionError> {
+        let mut published = self.tree.published.clone();
+        published.mark_unchanged();
+        let mut releases = self.shared.releases.changes();
+        let heal_wanted = self.peer_tree().heal_wanted;
+        let mut changes = self.shared.peers.changes();
+        let asked_again = async {
+            while self.peer_tree().heal_wanted == heal_wanted {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let limit = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = published.changed() => changed.map_err(|_| Stopped)?,
+            // Both senders live as long as the node.
+            _ = releases.changed() => {}
+            () = asked_again => {}
+            () = limit => {}
+        }
+        Ok(())
+    }
+
+    /// The manifest that the peer stands at.
+    async fn peer_manifest(&self, local: &Manifest) -> Result<Manifest, SessionError> {
+        let audit = audit::open(&self.connection, &self.tree.name, View::Agreed, |_, _| {}).await?;
+        Ok(audit.walk(local).await?.manifest)
+    }
+
+    /// Derives what is to be sent, drift on the peer included where that was
+    /// asked for.
+    async fn round(&self, target: Published, base: Manifest) -> Result<Round, SessionError> {
+        let mut changes = plan::changes_between(&target.manifest, &base);
+        let heal = self.heal_wanted();
+        if heal.is_some() {
+            let audit =
+                audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
+            let disk = audit.walk(&base).await?.manifest;
+            add_healing(&mut changes, &target.manifest, &base, &disk);
+        }
+        let heal = heal.unwrap_or_default();
+        Ok(Round {
+            target,
+            base,
+            changes: Arc::new(changes),
+            heal,
+        })
+    }
+
+    /// Asks the guard. `None` when the round is halted; else the plan id that
+    /// tells the peer that an operator approved.
+    fn judge(&self, round: &Round) -> Option<Option<PlanId>> {
+        let judge = |guard: Guard| guard.judge(&round.base, &round.changes, &self.tree.name);
+        match judge(self.shared.guard()) {
+            Verdict::Pass => {
+                self.note(|tree| tree.halt = None);
+                // `push --max-delete` may allow what the configuration does not.
+                match judge(self.shared.configured_guard()) {
+                    Verdict::Pass => Some(None),
+                    Verdict::Halt { plan, .. } => Some(Some(plan)),
+                }
+            }
+            Verdict::Halt { plan, .. } if self.shared.releases.contains(plan) => {
+                self.note(|tree| tree.halt = None);
+                Some(Some(plan))
+            }
+            Verdict::Halt {
+                plan,
+                deletions,
+                files,
+                reason,
+            } => {
+                self.halt(Halt {
+                    plan,
+                    deletions,
+                    files,
+                    reason: reason.to_string(),
+                });
+                None
+            }
+        }
+    }
+
+    fn halt(&self, halt: Halt) {
+        if self.peer_tree().halt.as_ref() != Some(&halt) {
+            warn!(
+                peer = %self.peer_name, tree = %self.tree.name, plan = %halt.plan,
+                deletions = halt.deletions, files = halt.files,
+                "halted before the first delete: {}", halt.reason
+            );
+        }
+        self.note(|tree| tree.halt = Some(halt));
+    }
+
+    /// Sends one round's generation; gives the peer's base if it is known after.
+    async fn send_round(
+        &self,
+        round: Round,
+        released: Option<PlanId>,
+        ask_first: bool,
+    ) -> Result<Option<Manifest>, SessionError> {
+        let begun = Instant::now();
+        let before = self.connection.traffic();
+        match self.send(&round, released, ask_first).await? {
+            Outcome::Applied { position, sent } => {
+                info!(
+                    peer = %self.peer_name, tree = %self.tree.name, generation = %position.generation,
+                    changes = round.changes.len(), milliseconds = begun.elapsed().as_millis(), "applied"
+                );
+                self.report(&round, &sent, before);
+                self.in_sync(&round);
+                Ok(Some(round.target.manifest))
+            }
+            Outcome::Refused(refusal) => {
+                self.refused(&refusal).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn report(&self, round: &Round, sent: &BTreeSet<ContentId>, before: Traffic) {
+        if self.shared.reports.receiver_count() == 0 {
+            return;
+        }
+        let after = self.connection.traffic();
+        let changes =
+            report::describe(&round.base, &round.changes, |change| match &change.action {
+                Action::Put(Entry::File(file)) if sent.contains(&file.content) => file.length,
+                _ => 0,
+            });
+        self.shared.report(PushReport {
+            peer: self.peer_name.clone(),
+            tree: self.tree.name.clone(),
+            changes,
+            sent_bytes: after.sent_bytes - before.sent_bytes,
+            received_bytes: after.received_bytes - before.received_bytes,
+        });
+    }
+
+    /// One generation: offer, change list, contents, answers.
+    async fn send(
+        &self,
+        round: &Round,
+        released: Option<PlanId>,
+        ask_first: bool,
+    ) -> Result<Outcome, SessionError> {
+        let contents = section::small_contents(&round.changes);
+        let following = if ask_first {
+            0
+        } else {
+            unasked(round, &contents)
+        };
+        let count = |count: usize| {
+            u32::try_from(count)
+                .map_err(|_| SessionError::protocol("more changes than a generation can have"))
+        };
+        let position = round.target.position;
+        let offer = Offer {
+            header: GenerationHeader {
+                tree: self.tree.name.clone(),
+                epoch: position.epoch,
+                generation: position.generation,
+                base: round.base.root(),
+                root: position.root,
+            },
+            changes: count(round.changes.len())?,
+            contents_following: count(following)?,
+            released,
+        };
+        let _serving = self.tree.serve(&round.changes);
+        let mut stream = self.connection.open().await?;
+        stream.feed(&Opening::Generation(offer)).await?;
+        let mut section = SectionWriter::new();
+        for change in round.changes.iter() {
+            feed_blocks(&mut stream, section.change(change)).await?;
+        }
+        self.send_contents(&mut stream, section, &round.changes, &contents[..following])
+            .await?;
+        let mut sent = contents[..following]
+            .iter()
+            .map(|content| content.id)
+            .collect();
+        match self
+            .answer_replies(&mut stream, &round.changes, &contents, &mut sent)
+            .await?
+        {
+            Ok(position) => Ok(Outcome::Applied { position, sent }),
+            Err(refusal) => Ok(Outcome::Refused(refusal)),
+        }
+    }
+
+    /// Reads contents on the tree's thread in batches and sends them as they come.
+    async fn send_contents(
+        &self,
+        stream: &mut Stream,
+        mut section: SectionWriter,
+        changes: &Arc<Vec<Change>>,
+        contents: &[SmallContent],
+    ) -> Result<(), SessionError> {
+        const BATCH: usize = 256;
+        for batch in contents.chunks(BATCH) {
+            let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
+            let changes = Arc::clone(changes);
+            let (blocks, writer) = self
+                .tree
+                .thread
+                .run(move |tree| {
+                    let mut blocks = Vec::new();
+                    for position in positions {
+                        let bytes = tree.read_content(&changes[position as usize]);
+                        blocks.extend(section.content(bytes.as_deref()));
+                    }
+                    (blocks, section)
+                })
+                .await?;
+            section = writer;
+            feed_blocks(stream, blocks).await?;
+        }
+        stream.send(&section.finish()).await?;
+        Ok(())
+    }
+
+    async fn answer_replies(
+        &self,
+        stream: &mut Stream,
+        changes: &Arc<Vec<Change>>,
+        contents: &[SmallContent],
+        sent: &mut BTreeSet<ContentId>,
+    ) -> Result<Result<Position, Refusal>, SessionError> {
+        loop {
+            match stream.receive::<Reply>().await? {
+                Reply::Working => {}
+                Reply::Need(ranges) => {
+                    let wanted = select(contents, &ranges)?;
+                    sent.extend(wanted.iter().map(|content| content.id));
+                    self.send_contents(stream, SectionWriter::new(), changes, &wanted)
+                        .await?;
+                }
+                Reply::Durable(position) => self.note(|tree| tree.durable = Some(position)),
+                Reply::Applied {
+                    position,
+                    kept_aside,
+                } => {
+                    if kept_aside > 0 {
+                        warn!(
+                            peer = %self.peer_name, tree = %self.tree.name, files = kept_aside,
+                            "files on the passive were not as expected; they are kept aside there"
+                        );
+                    }
+                    stream.finish().await?;
+                    return Ok(Ok(position));
+                }
+                Reply::Refused(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+
+    async fn refused(&self, refusal: &Refusal) -> Result<(), SessionError> {
+        match refusal {
+            // The next round asks the peer where it stands.
+            Refusal::Base(_) | Refusal::Superseded => return Ok(()),
+            Refusal::Epoch(_) | Refusal::Role { .. } | Refusal::Protocol(_) => {
+                return Err(SessionError::Refused(refusal.clone()));
+            }
+            Refusal::Guard {
+                plan,
+                deletions,
+                files,
+            } => {
+                let reason = "the passive's own guard".to_owned();
+                self.halt(Halt {
+                    plan: *plan,
+                    deletions: *deletions,
+                    files: *files,
+                    reason,
+                });
+                return self.wait_for_change(None).await;
+            }
+            _ => {}
+        }
+        if self.peer_tree().refusal.as_ref() != Some(refusal) {
+            warn!(peer = %self.peer_name, tree = %self.tree.name, "not applied: {}", describe(refusal));
+        }
+        self.note(|tree| tree.refusal = Some(refusal.clone()));
+        self.wait_for_change(Some(UNABLE_WAIT)).await
+    }
+
+    fn in_sync(&self, round: &Round) {
+        let position = round.target.position;
+        let manifest = round.target.manifest.clone();
+        let newest = self.tree.published.borrow().position.root;
+        self.note(|tree| {
+            tree.applied = Some(position);
+            tree.durable = Some(position);
+            tree.base = Some(manifest);
+            tree.heal_done = tree.heal_done.max(round.heal);
+            tree.halt = None;
+            tree.refusal = None;
+            if position.root == newest {
+                tree.behind_since = None;
+            }
+        });
+    }
+
+    fn peer_tree(&self) -> PeerTree {
+        let peer = self.shared.peers.peer(&self.peer);
+        peer.and_then(|mut peer| peer.trees.remove(&self.tree.name))
+            .unwrap_or_default()
+    }
+
+    /// The newest request to heal that is not carried out yet.
+    fn heal_wanted(&self) -> Option<u64> {
+        let tree = self.peer_tree();
+        (tree.heal_wanted > tree.heal_done).then_some(tree.heal_wanted)
+    }
+
+    fn note(&self, update: impl FnOnce(&mut PeerTree)) {
+        self.shared
+            .peers
+            .update_tree(&self.peer, &self.tree.name, update);
+    }
+}
+
+async fn feed_blocks(stream: &mut Stream, blocks: Vec<Block>) -> Result<(), SessionError> {
+    for block in blocks {
+        stream.feed(&block).await?;
+    }
+    Ok(())
+}
+
+/// How many of the small contents go along unasked: all of them towards an empty
+/// tree, else those of a small edit. Where the passive may have contents (many
+/// of them, or a rename or a change of mode among them), it is asked first.
+fn unasked(round: &Round, contents: &[SmallContent]) -> usize {
+    let bytes: u64 = contents.iter().map(|content| content.length).sum();
+    if round.base.totals().files == 0 {
+        return contents.len();
+    }
+    let held: BTreeSet<ContentId> = round
+        .changes
+        .iter()
+        .filter_map(|change| base_content(&round.base, change))
+        .collect();
+    let known = contents.iter().any(|content| held.contains(&content.id));
+    if known || bytes > UNASKED_BYTES_MAX {
+        0
+    } else {
+        contents.len()
+    }
+}
+
+/// The content that the peer has at the path of a change.
+fn base_content(base: &Manifest, change: &Change) -> Option<ContentId> {
+    Some(base.get(&change.path)?.as_file()?.content)
+}
+
+/// The small contents at the positions that the peer named.
+pub(super) fn select(
+    contents: &[SmallContent],
+    ranges: &[Range],
+) -> Result<Vec<SmallContent>, SessionError> {
+    let mut wanted = Vec::new();
+    for range in ranges {
+        let end = u64::from(range.start) + u64::from(range.count);
+        let first = contents.partition_point(|content| content.position < range.start);
+        let selected = contents[first..]
+            .iter()
+            .take_while(|content| u64::from(content.position) < end);
+        wanted.extend(selected.copied());
+        if wanted.len() > contents.len() {
+            return Err(SessionError::protocol(
+                "more contents wanted than there are",
+            ));
+        }
+    }
+    Ok(wanted)
+}
+
+/// Adds changes for paths where the peer's disk is neither what it should
+/// become nor already in the list.
+fn add_healing(changes: &mut Vec<Change>, target: &Manifest, base: &Manifest, disk: &Manifest) {
+    let listed: std::collections::BTreeSet<_> =
+        changes.iter().map(|change| change.path.clone()).collect();
+    for drift in base.diff(disk) {
+        if !listed.contains(&drift.path) {
+            let action = target
+                .get(&drift.path)
+                .cloned()
+                .map_or(Action::Delete, Action::Put);
+            changes.push(Change {
+                path: drift.path,
+                action,
+            });
+        }
+    }
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+}

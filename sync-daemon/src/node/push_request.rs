@@ -1,0 +1,444 @@
+//! `push`: everything that differs goes to the passives now.
+//!
+//! The pushers do the work; this asks for a barrier, asks them to look for
+//! drift, waits, and tells what they sent.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sync_core::{TreeName, guard::MaxDelete, plan, wire::View};
+use tokio::{
+    sync::{broadcast::error::TryRecvError, mpsc::Sender},
+    time::Instant,
+};
+
+use super::{
+    Shared,
+    active::ActiveTree,
+    audit,
+    peers::{Halt, Link, Peer, PeerTree},
+    publisher::{Command, Published},
+    report::{self, PushReport, Reported},
+};
+use crate::{
+    control::{Push, Wait},
+    events::{ChangeAction, ChangeReport, Event, PathText, Summary, TransferSummary},
+    failure::{Failure, FailureKind},
+    identity::NodeId,
+};
+
+/// How long a push waits for a peer that makes no progress at all.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+
+/// One tree at one peer that a push has to bring up to date.
+struct Goal {
+    peer: NodeId,
+    peer_name: String,
+    tree: TreeName,
+    target: Published,
+    heal: u64,
+    attempts: u64,
+}
+
+/// Runs one push.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    push: Push,
+    events: &Sender<Event>,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    if !shared.is_active() {
+        return Err(shared.needs_active("pushing"));
+    }
+    let trees = select_trees(shared, push.tree.as_deref())?;
+    let peers = passives(shared)?;
+    let limit = push.max_delete.as_deref().map(parse_limit).transpose()?;
+    let _limit = limit.map(|limit| shared.limit_deletions(limit));
+    if shared.is_paused() && !push.dry_run {
+        return Err(
+            Failure::new(FailureKind::Failed, "pushing: sending is paused")
+                .hint("`apim-sync resume` lets it go on"),
+        );
+    }
+    let mut reports = shared.reports.subscribe();
+    let targets = settle(&trees, events).await?;
+    if push.dry_run {
+        return dry_run(shared, &targets, &peers, begun, events).await;
+    }
+    let goals = set_goals(shared, &targets, &peers);
+    shared.dial_now.notify_waiters();
+    let outcome = wait_for(shared, &goals, push.wait).await;
+    let mut sent: BTreeMap<(String, TreeName), Vec<PushReport>> = BTreeMap::new();
+    loop {
+        match reports.try_recv() {
+            Ok(report) => sent
+                .entry((report.peer.clone(), report.tree.clone()))
+                .or_default()
+                .push(report),
+            Err(TryRecvError::Lagged(missed)) => {
+                tell(
+                    events,
+                    Event::notice(format!(
+                        "{missed} generations were applied but are not listed"
+                    )),
+                )
+                .await;
+            }
+            Err(_) => break,
+        }
+    }
+    for goal in &goals {
+        let reports = sent
+            .remove(&(goal.peer_name.clone(), goal.tree.clone()))
+            .unwrap_or_default();
+        tell_goal(shared, goal, &reports, begun, events).await;
+    }
+    outcome
+}
+
+pub(super) async fn tell(events: &Sender<Event>, event: Event) {
+    // Whoever asked may have gone; the work goes on all the same.
+    let _ = events.send(event).await;
+}
+
+/// The trees a request means.
+pub(super) fn select_trees(
+    shared: &Shared,
+    name: Option<&str>,
+) -> Result<Vec<ActiveTree>, Failure> {
+    let Some(name) = name else {
+        return Ok(shared.active.values().cloned().collect());
+    };
+    let tree = shared
+        .active
+        .values()
+        .find(|tree| tree.name.as_str() == name);
+    tree.map(|tree| vec![tree.clone()])
+        .ok_or_else(|| unknown_tree(shared, name))
+}
+
+pub(super) fn unknown_tree(shared: &Shared, name: &str) -> Failure {
+    let known: Vec<&str> = shared
+        .config
+        .trees
+        .iter()
+        .map(|tree| tree.name.as_str())
+        .collect();
+    let name = sync_core::path::escape(name.as_bytes());
+    Failure::new(FailureKind::Usage, format!("no tree is called `{name}`"))
+        .hint(format!("this node's trees: {}", known.join(", ")))
+}
+
+fn passives(shared: &Shared) -> Result<Vec<(NodeId, Peer)>, Failure> {
+    let peers: Vec<_> = shared.peers.snapshot().into_iter().collect();
+    if peers.is_empty() {
+        return Err(
+            Failure::new(FailureKind::Usage, "pushing: no peer is trusted").hint(
+                "pair with the passive: `apim-sync invite` here and `apim-sync join TOKEN` there",
+            ),
+        );
+    }
+    Ok(peers)
+}
+
+fn parse_limit(text: &str) -> Result<MaxDelete, Failure> {
+    text.parse()
+        .map_err(|error| Failure::caused_by(FailureKind::Usage, "reading `--max-delete`", &error))
+}
+
+/// Waits until everything written before is published.
+async fn settle(
+    trees: &[ActiveTree],
+    events: &Sender<Event>,
+) -> Result<Vec<(ActiveTree, Published)>, Failure> {
+    let mut targets = Vec::new();
+    for tree in trees {
+        let doing = format!("pushing {}", tree.name);
+        let barrier = tree.barrier(Command::Flush);
+        tokio::pin!(barrier);
+        loop {
+            tokio::select! {
+                done = &mut barrier => {
+                    done.map_err(|stopped| Failure::caused_by(FailureKind::Failed, &*doing, &stopped))?;
+                    break;
+                }
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    let held = tree.published.borrow().deletions_held;
+                    if held > 0 {
+                        let text = format!("holding {held} deletions of {} until it is sure that they are meant", tree.name);
+                        tell(events, Event::notice(text)).await;
+                    }
+                }
+            }
+        }
+        let published = tree.published.borrow().clone();
+        if let Some(problem) = published.problem {
+            return Err(problem);
+        }
+        targets.push((tree.clone(), published));
+    }
+    Ok(targets)
+}
+
+fn set_goals(
+    shared: &Shared,
+    targets: &[(ActiveTree, Published)],
+    peers: &[(NodeId, Peer)],
+) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for (tree, target) in targets {
+        for (id, peer) in peers {
+            let mut heal = 0;
+            shared.peers.update_tree(id, &tree.name, |known| {
+                known.heal_wanted += 1;
+                heal = known.heal_wanted;
+            });
+            goals.push(Goal {
+                peer: *id,
+                peer_name: peer.name.clone(),
+                tree: tree.name.clone(),
+                target: target.clone(),
+                heal,
+                attempts: peer.attempts,
+            });
+        }
+    }
+    goals
+}
+
+/// Waits until every goal is reached or cannot be; the first failure counts.
+async fn wait_for(shared: &Shared, goals: &[Goal], wait: Wait) -> Result<(), Failure> {
+    for goal in goals {
+        let reached = shared
+            .peers
+            .wait(SILENCE_MAX, |peers| match peers.get(&goal.peer) {
+                Some(peer) => goal.outcome(peer, wait),
+                None => Some(Err(Failure::new(
+                    FailureKind::Trust,
+                    format!("`{}` is no longer trusted", goal.peer_name),
+                ))),
+            });
+        reached.await.unwrap_or_else(|| {
+            Err(Failure::new(
+                FailureKind::Unreachable,
+                format!(
+                    "pushing {} to `{}`: no progress for {} s",
+                    goal.tree,
+                    goal.peer_name,
+                    SILENCE_MAX.as_secs()
+                ),
+            )
+            .hint("`apim-sync status` on both nodes shows what they wait for"))
+        })?;
+    }
+    Ok(())
+}
+
+impl Goal {
+    fn outcome(&self, peer: &Peer, wait: Wait) -> Option<Result<(), Failure>> {
+        match &peer.link {
+            Link::Unreachable(failure) | Link::Refused(failure)
+                if peer.attempts > self.attempts =>
+            {
+                return Some(Err(failure.clone()));
+            }
+            Link::Connecting if peer.address.is_none() => return Some(Err(self.no_address())),
+            Link::Connected(_) => {}
+            _ => return None,
+        }
+        let tree = peer.trees.get(&self.tree)?;
+        if let Some(halt) = &tree.halt {
+            return Some(Err(self.halted(halt)));
+        }
+        if let Some(refusal) = &tree.refusal {
+            let doing = format!("pushing {} to `{}`", self.tree, self.peer_name);
+            return Some(Err(super::error::refusal_failure(refusal, &doing)));
+        }
+        self.reached(tree, wait).then_some(Ok(()))
+    }
+
+    fn reached(&self, tree: &PeerTree, wait: Wait) -> bool {
+        let healed = tree.heal_done >= self.heal;
+        let position = if wait == Wait::Applied {
+            tree.applied
+        } else {
+            tree.durable
+        };
+        let there =
+            position.is_some_and(|position| position.generation >= self.target.position.generation);
+        there && (healed || (wait != Wait::Applied && tree.applied != tree.durable))
+    }
+
+    fn no_address(&self) -> Failure {
+        Failure::new(
+            FailureKind::Unreachable,
+            format!(
+                "pushing {} to `{}`: its address is not known",
+                self.tree, self.peer_name
+            ),
+        )
+        .hint(format!(
+            "`apim-sync trust add {} --id ID --address HOST:PORT`",
+            self.peer_name
+        ))
+    }
+
+    fn halted(&self, halt: &Halt) -> Failure {
+        Failure::new(
+            FailureKind::Halted,
+            format!(
+                "pushing {} to `{}`: halted plan {} before the first delete: it would delete {} of {} files ({})",
+                self.tree, self.peer_name, halt.plan, halt.deletions, halt.files, halt.reason
+            ),
+        )
+        .hint(format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan))
+    }
+}
+
+async fn tell_goal(
+    shared: &Shared,
+    goal: &Goal,
+    reports: &[PushReport],
+    begun: Instant,
+    events: &Sender<Event>,
+) {
+    let mut summary = Tally::default();
+    for report in reports {
+        for change in &report.changes {
+            summary.add(change);
+            tell(events, Event::Change(change_event(goal, change))).await;
+        }
+        summary.sent_bytes += report.sent_bytes;
+        summary.received_bytes += report.received_bytes;
+    }
+    let applied = shared
+        .peers
+        .peer(&goal.peer)
+        .and_then(|peer| peer.trees.get(&goal.tree)?.applied);
+    let Some(position) = applied else { return };
+    tell(
+        events,
+        Event::Summary(Summary::Transfer(summary.finish(
+            goal,
+            position.generation.0,
+            position.root,
+            begun,
+            false,
+        ))),
+    )
+    .await;
+}
+
+#[derive(Default)]
+struct Tally {
+    files: u64,
+    bytes: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, change: &Reported) {
+        self.files += 1;
+        self.bytes += change.summary.bytes;
+    }
+
+    fn finish(
+        self,
+        goal: &Goal,
+        generation: u64,
+        root: sync_core::Root,
+        begun: Instant,
+        dry_run: bool,
+    ) -> TransferSummary {
+        TransferSummary {
+            tree: goal.tree.to_string(),
+            peer: goal.peer_name.clone(),
+            files: self.files,
+            bytes: self.bytes,
+            sent_bytes: self.sent_bytes,
+            received_bytes: self.received_bytes,
+            generation,
+            root: root.to_string(),
+            seconds: begun.elapsed().as_secs_f64(),
+            dry_run,
+        }
+    }
+}
+
+fn change_event(goal: &Goal, change: &Reported) -> ChangeReport {
+    let summary = &change.summary;
+    ChangeReport {
+        tree: goal.tree.to_string(),
+        peer: goal.peer_name.clone(),
+        path: PathText::from(&summary.path),
+        action: action(summary.action),
+        from: summary.from.as_ref().map(sync_core::RelPath::escaped),
+        itemized: change.itemized.clone(),
+        bytes: summary.bytes,
+        sent_bytes: change.sent_bytes,
+    }
+}
+
+fn action(kind: plan::SummaryAction) -> ChangeAction {
+    match kind {
+        plan::SummaryAction::Create => ChangeAction::Create,
+        plan::SummaryAction::Update => ChangeAction::Update,
+        plan::SummaryAction::Delete => ChangeAction::Delete,
+        plan::SummaryAction::Metadata => ChangeAction::Metadata,
+        plan::SummaryAction::Rename => ChangeAction::Rename,
+    }
+}
+
+/// Tells what a push would do, drift on the peers included; changes nothing.
+async fn dry_run(
+    shared: &Arc<Shared>,
+    targets: &[(ActiveTree, Published)],
+    peers: &[(NodeId, Peer)],
+    begun: Instant,
+    events: &Sender<Event>,
+) -> Result<(), Failure> {
+    for (tree, target) in targets {
+        for (id, peer) in peers {
+            let doing = format!("planning a push of {} to `{}`", tree.name, peer.name);
+            let connection = super::verify::connection(shared, id, peer, &doing).await?;
+            let look = async {
+                let audit = audit::open(&connection, &tree.name, View::Disk, |_, _| {}).await?;
+                audit.walk(&target.manifest).await
+            };
+            let disk = look.await.map_err(|error| error.failure(&doing))?.manifest;
+            let changes = plan::changes_between(&target.manifest, &disk);
+            let goal = Goal {
+                peer: *id,
+                peer_name: peer.name.clone(),
+                tree: tree.name.clone(),
+                target: target.clone(),
+                heal: 0,
+                attempts: 0,
+            };
+            let mut tally = Tally::default();
+            for change in report::describe(&disk, &changes, |_| 0) {
+                tally.add(&change);
+                tell(events, Event::Change(change_event(&goal, &change))).await;
+            }
+            let position = target.position;
+            let summary = tally.finish(&goal, position.generation.0, position.root, begun, true);
+            tell(events, Event::Summary(Summary::Transfer(summary))).await;
+            let verdict = shared.guard().judge(&disk, &changes, &tree.name);
+            if let sync_core::guard::Verdict::Halt {
+                plan,
+                deletions,
+                files,
+                reason,
+            } = verdict
+            {
+                return Err(goal.halted(&Halt {
+                    plan,
+                    deletions,
+                    files,
+                    reason: reason.to_string(),
+                }));
+            }
+        }
+    }
+    Ok(())
+}

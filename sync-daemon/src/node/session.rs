@@ -1,0 +1,247 @@
+//! One connection with one peer, from the hello to its end.
+//!
+//! Both sides greet, then every stream is one conversation. The active pushes
+//! its trees; the passive receives; either may look into the other's trees.
+
+use std::sync::Arc;
+
+use sync_core::{
+    TreeName,
+    wire::{Hello, Opening, Refusal, TreeStatus, VERSION, VERSION_OLDEST, View},
+};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::{
+    Shared, audit,
+    error::{SessionError, describe},
+    fetch,
+    peers::Link,
+    push::Pusher,
+    receive,
+};
+use crate::{
+    failure::Failure,
+    identity::NodeId,
+    pairing,
+    transport::{Connection, Stream},
+};
+
+/// Trees in one hello.
+const HELLO_TREES_MAX: usize = sync_core::limits::TREES_MAX;
+
+/// Greets as the side that dialled.
+pub(super) async fn greet(shared: &Shared, connection: &Connection) -> Result<Hello, SessionError> {
+    let mut stream = connection.open().await?;
+    stream.send(&Opening::Hello(shared.hello())).await?;
+    let theirs = stream.receive::<Hello>().await?;
+    stream.finish().await?;
+    if let Some(refusal) = &theirs.refused {
+        return Err(SessionError::Refused(refusal.clone()));
+    }
+    match shared.judge_hello(&theirs) {
+        None => Ok(theirs),
+        Some(refusal) => Err(SessionError::Refused(refusal)),
+    }
+}
+
+/// Answers the greeting of the side that dialled.
+pub(super) async fn answer_greeting(
+    shared: &Shared,
+    connection: &Connection,
+) -> Result<Hello, SessionError> {
+    let mut stream = connection.accept_stream().await?;
+    let theirs = match stream.receive::<Opening>().await? {
+        Opening::Hello(theirs) => theirs,
+        Opening::Join(request) => {
+            // A peer that joined before and did not hear the answer.
+            let (id, ip) = (connection.peer(), connection.remote_address().ip());
+            let answered =
+                pairing::answer_request(&request, id, ip, &mut stream, &shared.inviter).await;
+            return Err(SessionError::protocol(match answered {
+                Ok(_) => "it only came to pair again".to_owned(),
+                Err(error) => error.to_string(),
+            }));
+        }
+        _ => return Err(SessionError::protocol("the first message was no hello")),
+    };
+    let refused = shared.judge_hello(&theirs);
+    let ours = Hello {
+        refused: refused.clone(),
+        ..shared.hello()
+    };
+    stream.send(&ours).await?;
+    stream.finish().await?;
+    match refused {
+        None => Ok(theirs),
+        Some(refusal) => {
+            stream.delivered().await?;
+            Err(SessionError::Refused(refusal))
+        }
+    }
+}
+
+/// What this node has against a greeting.
+pub(super) fn objection(
+    ours_active: bool,
+    ours_epoch: sync_core::Epoch,
+    theirs: &Hello,
+) -> Option<Refusal> {
+    if theirs.version < VERSION_OLDEST || theirs.version_oldest > VERSION {
+        return Some(Refusal::Version {
+            oldest: VERSION_OLDEST,
+            newest: VERSION,
+        });
+    }
+    if theirs.trees.len() > HELLO_TREES_MAX {
+        return Some(Refusal::Protocol("too many trees".to_owned()));
+    }
+    if theirs.active && theirs.epoch < ours_epoch {
+        return Some(Refusal::Epoch(ours_epoch));
+    }
+    if theirs.active && ours_active {
+        return Some(Refusal::Role { active: true });
+    }
+    None
+}
+
+/// Runs a greeted connection until it ends, and says why it did.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    connection: Connection,
+    hello: Hello,
+) -> SessionError {
+    let name = shared.peer_name(&peer);
+    info!(peer = %name, address = %connection.remote_address(), "connected");
+    shared.peers.update(&peer, |known| {
+        known.link = Link::Connected(connection.clone());
+        known.said = Some((hello.active, hello.epoch));
+    });
+    let mut tasks = JoinSet::new();
+    if shared.is_active() && !hello.active {
+        start_pushers(shared, peer, &name, &connection, &hello.trees, &mut tasks);
+    }
+    let error = serve(shared, peer, &connection, &mut tasks).await;
+    connection.close(super::network::ending(&error));
+    shared.peers.update(&peer, |known| {
+        let ours = known.connection().is_some_and(|held| held.is(&connection));
+        if ours {
+            known.link = Link::Unreachable(error.failure(&format!("the connection to `{name}`")));
+        }
+    });
+    info!(peer = %name, "disconnected: {error}");
+    error
+}
+
+fn start_pushers(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    name: &str,
+    connection: &Connection,
+    theirs: &[TreeStatus],
+    tasks: &mut JoinSet<SessionError>,
+) {
+    for tree in shared.active.values().cloned() {
+        let Some(status) = theirs.iter().find(|status| status.name == tree.name) else {
+            let refusal = Refusal::UnknownTree(tree.name.clone());
+            warn!(peer = %name, "{}", describe(&refusal));
+            shared
+                .peers
+                .update_tree(&peer, &tree.name, |known| known.refusal = Some(refusal));
+            continue;
+        };
+        let pusher = Pusher {
+            shared: Arc::clone(shared),
+            peer,
+            peer_name: name.to_owned(),
+            connection: connection.clone(),
+            tree,
+        };
+        tasks.spawn(pusher.run(status.clone()));
+    }
+}
+
+/// Takes streams until the connection or a pusher ends.
+async fn serve(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    connection: &Connection,
+    pushers: &mut JoinSet<SessionError>,
+) -> SessionError {
+    let mut conversations = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_stream() => match stream {
+                Ok(stream) => {
+                    let (shared, connection) = (Arc::clone(shared), connection.clone());
+                    conversations.spawn(async move { converse(&shared, peer, &connection, stream).await });
+                }
+                Err(error) => return error.into(),
+            },
+            Some(ended) = pushers.join_next() => {
+                return ended.unwrap_or_else(|panic| SessionError::Local(panicked(&panic)));
+            }
+            Some(ended) = conversations.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error @ (SessionError::Malformed(_) | SessionError::Protocol(_)))) => return error,
+                Ok(Err(error)) => debug!("a conversation ended early: {error}"),
+                Err(panic) => return SessionError::Local(panicked(&panic)),
+            },
+        }
+    }
+}
+
+fn panicked(panic: &tokio::task::JoinError) -> Failure {
+    Failure::new(
+        crate::failure::FailureKind::Failed,
+        format!("a task of the session failed: {panic}"),
+    )
+    .hint("this is a defect of apim-sync: please report it with the daemon's log")
+}
+
+async fn converse(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    connection: &Connection,
+    mut stream: Stream,
+) -> Result<(), SessionError> {
+    match stream.receive::<Opening>().await? {
+        Opening::Generation(offer) => {
+            receive::generation(shared, peer, connection, stream, offer).await
+        }
+        Opening::Fetch { tree, content } => fetch::serve(shared, stream, &tree, content).await,
+        Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
+        Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
+        Opening::Hello(_) | Opening::Join(_) => Err(SessionError::protocol(
+            "a greeting in the middle of a session",
+        )),
+    }
+}
+
+/// Makes the picture asked for and serves it.
+async fn show(
+    shared: &Arc<Shared>,
+    mut stream: Stream,
+    tree: &TreeName,
+    view: View,
+) -> Result<(), SessionError> {
+    let picture = {
+        let (progress, mut seen) = tokio::sync::watch::channel((0, 0));
+        let picture = super::picture::of(shared, tree, view, progress);
+        tokio::pin!(picture);
+        loop {
+            tokio::select! {
+                picture = &mut picture => break picture?,
+                () = super::picture::tick(&mut seen) => {
+                    let (files, bytes) = *seen.borrow_and_update();
+                    stream.send(&sync_core::wire::AuditAnswer::Progress { files, bytes }).await?;
+                }
+            }
+        }
+    };
+    match picture {
+        Ok(shown) => audit::serve(stream, shown).await,
+        Err(refusal) => audit::refuse(stream, refusal).await,
+    }
+}

@@ -1,0 +1,348 @@
+//! What all tasks of a node share: its configuration, trees, peers and the
+//! switches that requests turn.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sync_core::{
+    Epoch, TreeName,
+    guard::{Guard, MaxDelete},
+    wire::{Hello, PlanId, Refusal, TreeStatus, VERSION, VERSION_OLDEST},
+};
+use sync_fs::lock::StateLock;
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::Instant,
+};
+use tracing::{error, info};
+
+use super::{
+    active::ActiveTree, passive::PassiveTree, peers::Peers, publisher::Published,
+    releases::Releases, report::PushReport, session,
+};
+use crate::{
+    config::Config,
+    events::Role,
+    failure::{Failure, FailureKind},
+    identity::NodeId,
+    pairing::Inviter,
+    standing::Standing,
+    transport::Endpoint,
+    trust::Trusted,
+};
+
+/// Generations remembered for requests that are slow to read.
+pub(super) const REPORTS_MAX: usize = 256;
+
+/// Everything a node's tasks have in common.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) id: NodeId,
+    pub(super) endpoint: Endpoint,
+    pub(super) trusted: Trusted,
+    pub(super) peers: Peers,
+    pub(super) active: BTreeMap<TreeName, ActiveTree>,
+    pub(super) passive: BTreeMap<TreeName, PassiveTree>,
+    pub(super) reports: broadcast::Sender<PushReport>,
+    pub(super) releases: Arc<Releases>,
+    /// Lets strangers join by invitation.
+    pub(super) inviter: Inviter,
+    /// Where the configuration came from, to read it again.
+    pub(super) config_file: Option<PathBuf>,
+    /// Wakes the dialler before its backoff has passed.
+    pub(super) dial_now: Notify,
+    standing: Mutex<Standing>,
+    /// Sending stops until then; `None` inside for «until resumed».
+    paused: watch::Sender<Option<Pause>>,
+    /// `push --max-delete`, while that request runs.
+    max_delete: Mutex<Option<MaxDelete>>,
+    /// Held for the life of the node.
+    _lock: StateLock,
+}
+
+/// Sending is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pause {
+    pub(super) until: Option<Instant>,
+}
+
+/// What [`Shared::new`] needs.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) inviter: Inviter,
+    pub(super) id: NodeId,
+    pub(super) endpoint: Endpoint,
+    pub(super) trusted: Trusted,
+    pub(super) active: BTreeMap<TreeName, ActiveTree>,
+    pub(super) passive: BTreeMap<TreeName, PassiveTree>,
+    pub(super) releases: Arc<Releases>,
+    pub(super) standing: Standing,
+    pub(super) lock: StateLock,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            id: parts.id,
+            config: parts.config,
+            endpoint: parts.endpoint,
+            trusted: parts.trusted,
+            peers: Peers::new(),
+            active: parts.active,
+            passive: parts.passive,
+            reports: broadcast::Sender::new(REPORTS_MAX),
+            releases: parts.releases,
+            inviter: parts.inviter,
+            config_file: parts.config_file,
+            dial_now: Notify::new(),
+            standing: Mutex::new(parts.standing),
+            paused: watch::Sender::new(None),
+            max_delete: Mutex::new(None),
+            _lock: parts.lock,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.standing().role == Role::Active
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.standing().epoch
+    }
+
+    /// Refuses a lower epoch; takes up a higher one, on the disk first.
+    pub(super) fn admit_epoch(&self, theirs: Epoch) -> Result<(), Refusal> {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if theirs < standing.epoch {
+            return Err(Refusal::Epoch(standing.epoch));
+        }
+        if theirs > standing.epoch {
+            let raised = Standing {
+                epoch: theirs,
+                ..*standing
+            };
+            if let Err(failed) = raised.store(&self.config.node.state_dir) {
+                error!("cannot record epoch {theirs}: {failed}");
+                return Err(Refusal::Unable(format!("it cannot record epoch {theirs}")));
+            }
+            info!("epoch {theirs}");
+            *standing = raised;
+        }
+        Ok(())
+    }
+
+    /// This node's greeting.
+    pub(super) fn hello(&self) -> Hello {
+        let trees = self
+            .passive
+            .values()
+            .map(PassiveTree::tree_status)
+            .chain(self.active.values().map(active_status))
+            .collect();
+        Hello {
+            version_oldest: VERSION_OLDEST,
+            version: VERSION,
+            node: self.config.node.name.to_string(),
+            active: self.is_active(),
+            epoch: self.epoch(),
+            trees,
+            refused: None,
+        }
+    }
+
+    /// What this node has against a greeting. A passive takes up an active's
+    /// higher epoch.
+    pub(super) fn judge_hello(&self, theirs: &Hello) -> Option<Refusal> {
+        if let Some(refusal) = session::objection(self.is_active(), self.epoch(), theirs) {
+            return Some(refusal);
+        }
+        if theirs.active {
+            self.admit_epoch(theirs.epoch).err()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn active_tree(&self, name: &TreeName) -> Option<ActiveTree> {
+        self.active.get(name).cloned()
+    }
+
+    pub(super) fn passive_tree(&self, name: &TreeName) -> Option<PassiveTree> {
+        self.passive.get(name).cloned()
+    }
+
+    /// Notes for every peer that there is a newer state.
+    pub(super) fn note_published(&self, published: &Published) {
+        let root = published.position.root;
+        self.peers.edit(|peers| {
+            for peer in peers.values_mut() {
+                let tree = peer.trees.entry(published.tree.clone()).or_default();
+                let has_it = tree.base.as_ref().is_some_and(|base| base.root() == root);
+                if has_it {
+                    tree.behind_since = None;
+                } else {
+                    tree.behind_since.get_or_insert_with(Instant::now);
+                }
+            }
+        });
+    }
+
+    /// What people call a peer here.
+    pub(super) fn peer_name(&self, id: &NodeId) -> String {
+        self.trusted
+            .find(id)
+            .map_or_else(|| id.short(), |peer| peer.name.as_str().to_owned())
+    }
+
+    /// The guard in force.
+    pub(super) fn guard(&self) -> Guard {
+        let configured = self.configured_guard();
+        let asked = *self
+            .max_delete
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        asked.map_or(configured, |max_delete| Guard {
+            max_delete,
+            min_files: 0,
+        })
+    }
+
+    /// The guard of the configuration.
+    pub(super) fn configured_guard(&self) -> Guard {
+        self.config.guard
+    }
+
+    /// Puts `limit` in place of the configured one until the result is dropped.
+    pub(super) fn limit_deletions(&self, limit: MaxDelete) -> DeletionLimit<'_> {
+        *self
+            .max_delete
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(limit);
+        DeletionLimit(self)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause_state().is_some()
+    }
+
+    /// The pause in force, if any.
+    pub(super) fn pause_state(&self) -> Option<Pause> {
+        let pause = *self.paused.borrow();
+        pause.filter(|pause| pause.until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// Stops sending, for a time or until resumed.
+    pub(super) fn pause(&self, seconds: Option<u64>) -> Result<(), Failure> {
+        if !self.is_active() {
+            return Err(self.needs_active("pausing"));
+        }
+        let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        self.paused.send_replace(Some(Pause { until }));
+        self.peers.touch();
+        info!("sending is paused");
+        Ok(())
+    }
+
+    /// Sends again.
+    pub(super) fn resume(&self) -> Result<(), Failure> {
+        if !self.is_active() {
+            return Err(self.needs_active("resuming"));
+        }
+        self.paused.send_replace(None);
+        self.peers.touch();
+        info!("sending goes on");
+        Ok(())
+    }
+
+    /// Tells when the pause changes or runs out.
+    pub(super) async fn pause_changed(&self) {
+        let mut changes = self.paused.subscribe();
+        let until = self.pause_state().and_then(|pause| pause.until);
+        let ran_out = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The sender lives as long as this call borrows it.
+            _ = changes.changed() => {}
+            () = ran_out => {}
+        }
+    }
+
+    /// Approves a halted plan.
+    pub(super) fn release(&self, plan: &str) -> Result<(), Failure> {
+        let id: PlanId = plan.parse().map_err(|error| {
+            Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "releasing `{}`: {error}",
+                    sync_core::path::escape(plan.as_bytes())
+                ),
+            )
+            .hint("`apim-sync status` shows the halted plans and their ids")
+        })?;
+        self.releases.add(id)?;
+        self.peers.touch();
+        info!(plan = %id, "released");
+        Ok(())
+    }
+
+    pub(super) fn needs_active(&self, doing: &str) -> Failure {
+        Failure::new(
+            FailureKind::Role,
+            format!("{doing}: node `{}` is passive", self.config.node.name),
+        )
+        .hint("run the command on the active node")
+    }
+
+    pub(super) fn report(&self, report: PushReport) {
+        // Nobody listening is the ordinary case.
+        let _ = self.reports.send(report);
+    }
+
+    /// Saves what every tree has observed.
+    pub(super) async fn save(&self) -> Result<(), Failure> {
+        let mut result = Ok(());
+        for tree in self.active.values() {
+            result = result.and(tree.save().await);
+        }
+        for tree in self.passive.values() {
+            result = result.and(tree.save().await);
+        }
+        result
+    }
+}
+
+/// Takes `push --max-delete` back when dropped.
+pub(super) struct DeletionLimit<'a>(&'a Shared);
+
+impl Drop for DeletionLimit<'_> {
+    fn drop(&mut self) {
+        *self
+            .0
+            .max_delete
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn active_status(tree: &ActiveTree) -> TreeStatus {
+    let published = tree.published.borrow();
+    TreeStatus {
+        name: tree.name.clone(),
+        position: published.position,
+        entries: published.manifest.totals().entries,
+        staged: 0,
+    }
+}

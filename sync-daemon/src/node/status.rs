@@ -1,0 +1,237 @@
+//! `status`: what this node knows, drawn from memory.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use sync_core::TreeName;
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    Shared,
+    active::ActiveTree,
+    error::{describe, refusal_failure},
+    passive::PassiveTree,
+    peers::{Link, Peer},
+    push_request::tell,
+};
+use crate::{
+    events::{
+        AppliedState, Event, GuardStatus, HaltedPlan, HeldPath, PathText, PeerState, PeerStatus,
+        Role, Status, TreeState, TreeStatus,
+    },
+    failure::Failure,
+    identity::NodeId,
+};
+
+/// Tells one status.
+pub(super) async fn report(shared: &Arc<Shared>, events: &Sender<Event>) -> Result<(), Failure> {
+    tell(events, Event::Status(Box::new(of(shared)))).await;
+    Ok(())
+}
+
+/// The status now.
+pub(super) fn of(shared: &Shared) -> Status {
+    let peers = shared.peers.snapshot();
+    let guard = guard(shared, &peers);
+    let pause = shared.pause_state();
+    Status {
+        node: shared.config.node.name.to_string(),
+        id: shared.id.to_string(),
+        role: role(shared.is_active()),
+        epoch: shared.epoch().0,
+        running: true,
+        paused: pause.is_some(),
+        paused_seconds: pause.and_then(|pause| pause.until).map(|until| {
+            until
+                .saturating_duration_since(tokio::time::Instant::now())
+                .as_secs()
+        }),
+        trees: trees(shared, &guard),
+        peers: peers
+            .iter()
+            .map(|(id, peer)| peer_status(shared, id, peer))
+            .collect(),
+        drift: shared
+            .passive
+            .values()
+            .flat_map(PassiveTree::drift_report)
+            .collect(),
+        held: shared.active.values().flat_map(held).collect(),
+        guard,
+    }
+}
+
+fn role(active: bool) -> Role {
+    if active { Role::Active } else { Role::Passive }
+}
+
+fn trees(shared: &Shared, guard: &GuardStatus) -> Vec<TreeStatus> {
+    let path = |name: &TreeName| {
+        let tree = shared.config.trees.iter().find(|tree| tree.name == *name);
+        tree.map_or_else(String::new, |tree| tree.path.display().to_string())
+    };
+    let active = shared
+        .active
+        .values()
+        .map(|tree| active_tree(tree, path(&tree.name), guard));
+    let passive = shared
+        .passive
+        .values()
+        .map(|tree| passive_tree(tree, path(&tree.name)));
+    active.chain(passive).collect()
+}
+
+fn active_tree(tree: &ActiveTree, path: String, guard: &GuardStatus) -> TreeStatus {
+    let published = tree.published.borrow();
+    let totals = published.manifest.totals();
+    let halted = guard
+        .plans
+        .iter()
+        .find(|plan| plan.tree == tree.name.as_str());
+    let (state, detail) = if let Some(problem) = &published.problem {
+        (TreeState::Halted, Some(problem.message.clone()))
+    } else if let Some(plan) = halted {
+        (
+            TreeState::Halted,
+            Some(format!(
+                "plan {} would delete {} of {} files",
+                plan.plan, plan.deletions, plan.files
+            )),
+        )
+    } else if !published.scanned {
+        (TreeState::Scanning, None)
+    } else {
+        (TreeState::Ready, published.unwatched.clone())
+    };
+    TreeStatus {
+        name: tree.name.to_string(),
+        path,
+        files: totals.files,
+        bytes: totals.bytes,
+        root: published.position.root.to_string(),
+        generation: published.position.generation.0,
+        state,
+        detail,
+    }
+}
+
+fn passive_tree(tree: &PassiveTree, path: String) -> TreeStatus {
+    let known = tree.state.borrow();
+    let totals = known.agreed.totals();
+    let (state, detail) = match &known.problem {
+        Some(problem) => (TreeState::Unavailable, Some(problem.clone())),
+        None if known.position.generation.0 == 0 => (TreeState::Empty, None),
+        None => (TreeState::Ready, None),
+    };
+    TreeStatus {
+        name: tree.name.to_string(),
+        path,
+        files: totals.files,
+        bytes: totals.bytes,
+        root: known.position.root.to_string(),
+        generation: known.position.generation.0,
+        state,
+        detail,
+    }
+}
+
+fn peer_status(shared: &Shared, id: &NodeId, peer: &Peer) -> PeerStatus {
+    let (state, detail) = match &peer.link {
+        Link::Connecting => (PeerState::Connecting, None),
+        Link::Connected(_) => (PeerState::Connected, problem(peer)),
+        Link::Unreachable(failure) => (PeerState::Unreachable, Some(failure.message.clone())),
+        Link::Refused(failure) => (PeerState::Refused, Some(failure.message.clone())),
+    };
+    let applied = peer.trees.iter().filter_map(|(name, tree)| {
+        let position = tree.applied?;
+        Some(AppliedState {
+            tree: name.to_string(),
+            generation: position.generation.0,
+            root: position.root.to_string(),
+        })
+    });
+    PeerStatus {
+        name: peer.name.clone(),
+        id: id.to_string(),
+        address: peer.address.as_ref().map(ToString::to_string),
+        role: peer.said.map(|(active, _)| role(active)),
+        state,
+        detail,
+        applied: applied.collect(),
+        lag_seconds: peer.lag().as_secs_f64(),
+        pending_files: pending(shared, peer),
+        last_verify: peer.last_verify.clone(),
+    }
+}
+
+fn problem(peer: &Peer) -> Option<String> {
+    let (tree, refusal) = peer
+        .trees
+        .iter()
+        .find_map(|(tree, known)| Some((tree, known.refusal.as_ref()?)))?;
+    let failure = refusal_failure(refusal, &format!("pushing {tree}"));
+    Some(failure.hint.map_or_else(
+        || format!("{tree}: {}", describe(refusal)),
+        |hint| format!("{tree}: {}; {hint}", describe(refusal)),
+    ))
+}
+
+/// Paths that the peer lacks: those that differ from its base, or all while it
+/// is not known where the peer stands.
+fn pending(shared: &Shared, peer: &Peer) -> u64 {
+    let count = |tree: &ActiveTree| {
+        let published = tree.published.borrow();
+        match peer.trees.get(&tree.name) {
+            Some(known) if known.behind_since.is_none() => 0,
+            Some(known) => match &known.base {
+                Some(base) => published.manifest.diff(base).len() as u64,
+                None => published.manifest.totals().files,
+            },
+            None => published.manifest.totals().files,
+        }
+    };
+    shared.active.values().map(count).sum()
+}
+
+fn guard(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
+    let mut plans: Vec<HaltedPlan> = shared.active.values().filter_map(replaced_root).collect();
+    for peer in peers.values() {
+        for (tree, known) in &peer.trees {
+            if let Some(halt) = &known.halt {
+                plans.push(HaltedPlan {
+                    plan: halt.plan.to_string(),
+                    tree: tree.to_string(),
+                    peer: peer.name.clone(),
+                    deletions: halt.deletions,
+                    files: halt.files,
+                });
+            }
+        }
+    }
+    GuardStatus {
+        halted: !plans.is_empty(),
+        plans,
+    }
+}
+
+fn held(tree: &ActiveTree) -> Vec<HeldPath> {
+    let published = tree.published.borrow();
+    let held = published.held.iter().map(|(path, reason)| HeldPath {
+        tree: tree.name.to_string(),
+        path: PathText::from(path),
+        reason: reason.clone(),
+    });
+    held.collect()
+}
+
+/// A root that was replaced waits for a release like a plan does.
+fn replaced_root(tree: &ActiveTree) -> Option<HaltedPlan> {
+    let published = tree.published.borrow();
+    let files = published.manifest.totals().files;
+    Some(HaltedPlan {
+        plan: published.replaced?.to_string(),
+        tree: tree.name.to_string(),
+        peer: "*".to_owned(),
+        deletions: 0,
+        files,
+    })
+}
