@@ -52,6 +52,8 @@ pub struct Config {
     pub watch: WatchConfig,
     /// When deletions halt.
     pub guard: Guard,
+    /// Where metrics, health and the status page are served (TCP), if anywhere.
+    pub metrics: Option<Listen>,
 }
 
 /// `[node]`.

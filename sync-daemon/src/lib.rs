@@ -8,6 +8,7 @@ pub mod control;
 pub mod events;
 pub mod failure;
 pub mod identity;
+mod metrics;
 pub mod node;
 pub mod pairing;
 pub mod private_file;

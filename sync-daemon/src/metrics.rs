@@ -5,7 +5,7 @@
 //! `/healthz` and a status page at `/`. Everything is drawn from the same
 //! [`Status`] that `apim-sync status` shows.
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -56,12 +56,10 @@ pub(crate) async fn serve(
     }
 }
 
-/// Opens the listening socket.
-pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
-async fn answer(mut stream: TcpStream, status: &(dyn Fn() -> Status + Sync)) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    status: &(dyn Fn() -> Status + Sync),
+) -> std::io::Result<()> {
     let path = request_path(&mut stream).await?;
     let (code, kind, body) = match path.as_deref() {
         Some("/metrics") => ("200 OK", "text/plain; version=0.0.4", metrics(&status())),
@@ -98,11 +96,26 @@ async fn request_path(stream: &mut TcpStream) -> std::io::Result<Option<String>>
 
 /// Healthy: nothing is halted and every peer is connected.
 fn healthz(status: &Status) -> (&'static str, &'static str, String) {
-    let halted = status.guard.halted || status.trees.iter().any(|tree| tree.state == TreeState::Halted);
-    let cut_off = status.peers.iter().any(|peer| peer.state != PeerState::Connected);
+    let halted = status.guard.halted
+        || status
+            .trees
+            .iter()
+            .any(|tree| tree.state == TreeState::Halted);
+    let cut_off = status
+        .peers
+        .iter()
+        .any(|peer| peer.state != PeerState::Connected);
     match (halted, cut_off) {
-        (true, _) => ("503 Service Unavailable", "text/plain", "halted\n".to_owned()),
-        (false, true) => ("503 Service Unavailable", "text/plain", "a peer is not connected\n".to_owned()),
+        (true, _) => (
+            "503 Service Unavailable",
+            "text/plain",
+            "halted\n".to_owned(),
+        ),
+        (false, true) => (
+            "503 Service Unavailable",
+            "text/plain",
+            "a peer is not connected\n".to_owned(),
+        ),
         (false, false) => ("200 OK", "text/plain", "ok\n".to_owned()),
     }
 }
@@ -111,34 +124,93 @@ fn healthz(status: &Status) -> (&'static str, &'static str, String) {
 fn metrics(status: &Status) -> String {
     let mut out = String::new();
     let mut family = |name: &str, help: &str, samples: &[(String, f64)]| {
-        let _ = writeln!(out, "# HELP apim_sync_{name} {help}\n# TYPE apim_sync_{name} gauge");
+        let _ = writeln!(
+            out,
+            "# HELP apim_sync_{name} {help}\n# TYPE apim_sync_{name} gauge"
+        );
         for (labels, value) in samples {
             let _ = writeln!(out, "apim_sync_{name}{labels} {value}");
         }
     };
     let trees = |value: fn(&crate::events::TreeStatus) -> f64| -> Vec<(String, f64)> {
-        status.trees.iter().map(|tree| (label("tree", &tree.name), value(tree))).collect()
+        status
+            .trees
+            .iter()
+            .map(|tree| (label("tree", &tree.name), value(tree)))
+            .collect()
     };
     let peers = |value: fn(&crate::events::PeerStatus) -> f64| -> Vec<(String, f64)> {
-        status.peers.iter().map(|peer| (label("peer", &peer.name), value(peer))).collect()
+        status
+            .peers
+            .iter()
+            .map(|peer| (label("peer", &peer.name), value(peer)))
+            .collect()
     };
     let plain = |value: f64| [(String::new(), value)];
     family("epoch", "Epoch of this node.", &plain(status.epoch as f64));
-    family("paused", "Whether sending is paused.", &plain(flag(status.paused)));
-    family("guard_halted", "Whether the deletion guard holds a plan back.", &plain(flag(status.guard.halted)));
-    family("drift_paths", "Paths that are not as agreed.", &plain(status.drift.len() as f64));
-    family("held_paths", "Paths that are not sent for now.", &plain(status.held.len() as f64));
-    family("tree_files", "Files in a tree.", &trees(|tree| tree.files as f64));
-    family("tree_bytes", "Bytes in a tree.", &trees(|tree| tree.bytes as f64));
-    family("tree_generation", "Generation of a tree.", &trees(|tree| tree.generation as f64));
-    family("tree_halted", "Whether a tree is halted.", &trees(|tree| flag(tree.state == TreeState::Halted)));
-    family("peer_connected", "Whether a peer is connected.", &peers(|peer| flag(peer.state == PeerState::Connected)));
-    family("peer_lag_seconds", "Age of the oldest change that a peer has not applied.", &peers(|peer| peer.lag_seconds));
-    family("peer_pending_files", "Paths that a peer has not applied.", &peers(|peer| peer.pending_files as f64));
+    family(
+        "paused",
+        "Whether sending is paused.",
+        &plain(flag(status.paused)),
+    );
+    family(
+        "guard_halted",
+        "Whether the deletion guard holds a plan back.",
+        &plain(flag(status.guard.halted)),
+    );
+    family(
+        "drift_paths",
+        "Paths that are not as agreed.",
+        &plain(status.drift.len() as f64),
+    );
+    family(
+        "held_paths",
+        "Paths that are not sent for now.",
+        &plain(status.held.len() as f64),
+    );
+    family(
+        "tree_files",
+        "Files in a tree.",
+        &trees(|tree| tree.files as f64),
+    );
+    family(
+        "tree_bytes",
+        "Bytes in a tree.",
+        &trees(|tree| tree.bytes as f64),
+    );
+    family(
+        "tree_generation",
+        "Generation of a tree.",
+        &trees(|tree| tree.generation as f64),
+    );
+    family(
+        "tree_halted",
+        "Whether a tree is halted.",
+        &trees(|tree| flag(tree.state == TreeState::Halted)),
+    );
+    family(
+        "peer_connected",
+        "Whether a peer is connected.",
+        &peers(|peer| flag(peer.state == PeerState::Connected)),
+    );
+    family(
+        "peer_lag_seconds",
+        "Age of the oldest change that a peer has not applied.",
+        &peers(|peer| peer.lag_seconds),
+    );
+    family(
+        "peer_pending_files",
+        "Paths that a peer has not applied.",
+        &peers(|peer| peer.pending_files as f64),
+    );
     family(
         "peer_last_verify_seconds",
         "When the last verify with a peer ended, seconds since 1970; 0 for never.",
-        &peers(|peer| peer.last_verify.as_ref().map_or(0.0, |verify| verify.unix_seconds as f64)),
+        &peers(|peer| {
+            peer.last_verify
+                .as_ref()
+                .map_or(0.0, |verify| verify.unix_seconds as f64)
+        }),
     );
     out
 }
@@ -148,7 +220,10 @@ fn flag(value: bool) -> f64 {
 }
 
 fn label(name: &str, value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let value = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
     format!("{{{name}=\"{value}\"}}")
 }
 
@@ -198,7 +273,10 @@ fn row(out: &mut String, cells: &[String]) {
 }
 
 fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -224,7 +302,7 @@ mod tests {
     }
 
     async fn get(request: &str) -> String {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, status));
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -244,8 +322,16 @@ mod tests {
         assert!(health.ends_with("\r\n\r\nok\n"), "{health}");
         let page = get("GET / HTTP/1.1\r\n\r\n").await;
         assert!(page.contains("apim-1 &lt;b&gt;: active, epoch 3"), "{page}");
-        assert!(get("GET /etc/passwd HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
-        assert!(get("POST / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        assert!(
+            get("GET /etc/passwd HTTP/1.1\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 404")
+        );
+        assert!(
+            get("POST / HTTP/1.1\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 400")
+        );
     }
 
     #[tokio::test]

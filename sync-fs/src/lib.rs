@@ -14,4 +14,6 @@ pub mod scan;
 pub mod source;
 pub mod state;
 
+pub use replica::Replica;
 pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};
+pub use source::Source;

@@ -16,7 +16,7 @@ use toml::Spanned;
 
 use super::{
     Config, ConfigError, Listen, NodeConfig, STATE_DIR_DEFAULT, TreeConfig, WatchConfig,
-    file::{FileGuard, FileNode, FilePeer, FileTree, FileWatch},
+    file::{FileGuard, FileMetrics, FileNode, FilePeer, FileTree, FileWatch},
     source::{Given, Source},
 };
 use crate::{
@@ -42,6 +42,7 @@ pub(super) fn config(source: &Source<'_>) -> Result<Config> {
         peers: peers(source, &node.name, file.peers)?,
         watch: watch(source, file.watch)?,
         guard: guard(source, file.guard)?,
+        metrics: metrics(source, file.metrics)?,
         node,
     })
 }
@@ -56,6 +57,13 @@ fn node(source: &Source<'_>, file: FileNode) -> Result<NodeConfig> {
         advertise: optional(advertise, dialled)?,
         state_dir: optional(state_dir, absolute)?.unwrap_or_else(|| STATE_DIR_DEFAULT.into()),
     })
+}
+
+fn metrics(source: &Source<'_>, file: FileMetrics) -> Result<Option<Listen>> {
+    optional(
+        source.text_or_none("metrics.listen", file.listen)?,
+        listened,
+    )
 }
 
 fn trees(source: &Source<'_>, state_dir: &Path, files: Vec<FileTree>) -> Result<Vec<TreeConfig>> {

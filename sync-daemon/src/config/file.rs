@@ -16,6 +16,8 @@ pub(super) struct FileConfig {
     pub(super) watch: FileWatch,
     #[serde(default)]
     pub(super) guard: FileGuard,
+    #[serde(default)]
+    pub(super) metrics: FileMetrics,
 }
 
 #[derive(Deserialize)]
@@ -61,4 +63,10 @@ pub(super) struct FileWatch {
 pub(super) struct FileGuard {
     pub(super) max_delete: Option<Spanned<String>>,
     pub(super) min_files: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileMetrics {
+    pub(super) listen: Option<Spanned<String>>,
 }

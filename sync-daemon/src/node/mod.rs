@@ -13,6 +13,7 @@ use crate::{
     events::Event,
     failure::Failure,
     identity::NodeId,
+    metrics,
 };
 
 mod active;
@@ -75,6 +76,11 @@ impl Node {
         let mut tasks = JoinSet::new();
         let shared = open::node(config, config_file, mode, &mut tasks).await?;
         network::start(&shared, mode, &mut tasks);
+        if let (NodeMode::Daemon, Some(listen)) = (mode, &shared.config.metrics) {
+            let listener = open::metrics(listen).await?;
+            let told = Arc::clone(&shared);
+            tasks.spawn(metrics::serve(listener, move || status::of(&told)));
+        }
         Ok(Self { shared, tasks })
     }
 

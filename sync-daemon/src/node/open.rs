@@ -22,6 +22,7 @@ use sync_fs::{
 };
 use thiserror::Error;
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -168,6 +169,19 @@ fn bind(
         );
     }
     Ok(endpoint)
+}
+
+/// Opens the socket for metrics.
+pub(super) async fn metrics(listen: &Listen) -> Result<TcpListener, Failure> {
+    let address = resolve(listen)?;
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::caused_by(
+            FailureKind::Usage,
+            format!("serving metrics on {listen}"),
+            &error,
+        )
+        .hint("`[metrics] listen` in the configuration says where; leave it out to serve none")
+    })
 }
 
 fn resolve(listen: &Listen) -> Result<SocketAddr, Failure> {
