@@ -167,7 +167,7 @@ fn the_first_bytes_are_pinned() {
     assert_eq!(&bytes[12..14], [3, 41]); // epoch, generation
     assert_eq!(&bytes[14..46], agreed.root().0);
     assert_eq!(&bytes[46..52], [252, 0x44, 0x33, 0x22, 0x11, 99]); // identity
-    assert_eq!(bytes[57], 7); // records, after the time
+    assert_eq!(bytes[57], 6); // entries on the disk, after the time
     let node = NodeState {
         epoch: Epoch(5),
         active: true,

@@ -1,8 +1,9 @@
 //! The snapshot of one tree: where it stands, what was agreed, what was seen.
 //!
 //! Body: a head (position, identity of the root directory, time, number of
-//! records), then one record for each path in the order of the trie: the agreed
-//! entry, the entry on the disk where it differs, and the stat of the disk's.
+//! entries on the disk), then one record for each path in the order of the trie
+//! (the agreed entry, the entry on the disk where it differs, and the stat of
+//! the disk's), and an empty record as the end.
 
 use std::{
     collections::HashMap,
@@ -21,8 +22,6 @@ const FORMAT: Format = Format {
     magic: *b"apimtree",
     version: 1,
 };
-/// Records in one snapshot: every path may be agreed, seen, or both.
-const RECORDS_MAX: u64 = 2 * TREE_ENTRIES_MAX as u64;
 
 /// What is written.
 #[derive(Clone, Copy, Debug)]
@@ -82,16 +81,15 @@ impl Snapshot<'_> {
 
     fn fill(&self, writer: &mut Writer) -> Result<(), DiskError> {
         let disk = self.observed.manifest();
-        let records = Pairs::of(self.agreed, disk).count() as u64;
         let identity = (self.identity.file_system, self.identity.inode);
-        let head: Head = (self.position, identity, now_s(), records);
+        let head: Head = (self.position, identity, now_s(), self.observed.len() as u64);
         writer.put(&head)?;
         for (path, agreed, disk) in Pairs::of(self.agreed, disk) {
             let seen = disk.and_then(|_| self.observed.seen(path)).map(seen_form);
             let other = disk.filter(|disk| agreed != Some(disk));
-            writer.put(&(path, agreed, other, seen))?;
+            writer.put(&Some((path, agreed, other, seen)))?;
         }
-        Ok(())
+        writer.put(&None::<Record>)
     }
 }
 
@@ -127,15 +125,15 @@ impl TreeState {
 }
 
 fn read(mut reader: Reader) -> Result<TreeState, String> {
-    let (position, (file_system, inode), written_s, records): Head = reader.next()?;
-    if records > RECORDS_MAX {
-        return Err(format!("it claims {records} records"));
-    }
-    let mut agreed = Vec::new();
+    let (position, (file_system, inode), written_s, entries): Head = reader.next()?;
+    let entries = usize::try_from(entries)
+        .ok()
+        .filter(|&entries| entries <= TREE_ENTRIES_MAX)
+        .ok_or_else(|| format!("it claims {entries} entries"))?;
+    let mut agreed = Vec::with_capacity(entries);
     let mut differing = Vec::new();
-    let mut seen = HashMap::new();
-    for _ in 0..records {
-        let (path, entry, other, stat): Record = reader.next()?;
+    let mut seen = HashMap::with_capacity(entries);
+    while let Some((path, entry, other, stat)) = reader.next::<Option<Record>>()? {
         if other.is_some() && stat.is_none() || other.is_none() && entry.is_none() {
             return Err("a record in it says nothing of its path".into());
         }
