@@ -296,7 +296,12 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: &Step) -> Result<(), DiskError> {
         let path = &step.path;
-        let place = self.changes[step.change].place;
+        let placed = &self.changes[step.change];
+        if self.is_hidden(&placed.change) {
+            self.only_agreed(&placed.change);
+            return Ok(());
+        }
+        let place = placed.place;
         match &step.work {
             Work::CreateDirectory(mode) | Work::ReplaceFileByDirectory(mode) => {
                 self.ensure_directory(path, *mode)
@@ -321,6 +326,24 @@ impl<'a> Run<'a> {
             }
             Work::Clear => self.clear(path),
             Work::ClearFile => self.clear_file(path),
+        }
+    }
+
+    /// What is excluded here belongs to this node, even if it was agreed once.
+    fn is_hidden(&self, change: &Change) -> bool {
+        let agreed = self.agreed.manifest().get(&change.path);
+        let entry = match &change.action {
+            Action::Put(entry) => Some(entry),
+            Action::Delete => agreed,
+        };
+        let is_directory = entry.is_some_and(Entry::is_directory);
+        self.exclude.matches(&change.path, is_directory)
+    }
+
+    fn only_agreed(&mut self, change: &Change) {
+        match &change.action {
+            Action::Put(entry) => self.unhealed(&change.path, entry),
+            Action::Delete => self.gone(&change.path),
         }
     }
 
@@ -525,9 +548,7 @@ impl<'a> Run<'a> {
     }
 
     fn delete_file(&mut self, path: &RelPath) -> Result<(), DiskError> {
-        // A file excluded here belongs to this node, even if it was agreed once.
-        let hidden = self.exclude.matches(path, false);
-        if let Some(found) = self.look(path)?.filter(|_| !hidden) {
+        if let Some(found) = self.look(path)? {
             self.take_out(path, found)?;
         }
         self.gone(path);
