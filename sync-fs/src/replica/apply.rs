@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
                 return self.put_metadata(path, file, &stat);
             }
             ours = match stat.kind {
-                Kind::File => stat.length == 0 || self.judge().is_ours(path, content),
+                Kind::File => self.judge().is_ours(path, content),
                 _ => self.judge().is_known_in_tree(self.root, path, &stat)?,
             };
         }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{
     Replica,
-    contents::{dress, hash, write_out},
+    contents::{dress, has_content, write_out},
     judge::seen_after_put,
     with_causes,
 };
@@ -186,7 +186,7 @@ impl Replica {
             return Ok(());
         };
         // What is not as agreed is somebody else's, and theirs to sync.
-        if hash(&old)? != Some(file.content) {
+        if !has_content(&old, file.content)? {
             return Ok(());
         }
         let name = self.contents.scratch_name();

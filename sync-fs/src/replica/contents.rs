@@ -202,21 +202,38 @@ pub(super) fn dress(file: &HeldFile, entry: &FileEntry) -> Result<(), DiskError>
     file.set_mtime(entry.mtime)
 }
 
+/// What was read of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hashed {
+    pub(super) content: ContentId,
+    /// Whether there was no byte but zeros: a name that a power cut left without
+    /// its content.
+    pub(super) is_blank: bool,
+}
+
 /// The hash of an open file; `None` where it does not hold still.
-pub(super) fn hash(file: &HeldFile) -> Result<Option<ContentId>, DiskError> {
+pub(super) fn hash(file: &HeldFile) -> Result<Option<Hashed>, DiskError> {
     let length = file.stat()?.length.saturating_add(1);
     let size = usize::try_from(length).map_or(READ_BYTES, |length| length.min(READ_BYTES));
     let mut buffer = vec![0; size];
     for _ in 0..HASH_TRIES {
         let mut hasher = blake3::Hasher::new();
+        let mut is_blank = true;
         let stable = file.read_through(&mut buffer, |bytes| {
             hasher.update(bytes);
+            is_blank = is_blank && bytes.iter().all(|byte| *byte == 0);
         })?;
         if stable.is_some() {
-            return Ok(Some(hasher.finalize().into()));
+            let content = hasher.finalize().into();
+            return Ok(Some(Hashed { content, is_blank }));
         }
     }
     Ok(None)
+}
+
+/// Whether the file has this content, and holds still.
+pub(super) fn has_content(file: &HeldFile, content: ContentId) -> Result<bool, DiskError> {
+    Ok(hash(file)?.is_some_and(|hashed| hashed.content == content))
 }
 
 /// How often a file that is being written is read before it is taken for one

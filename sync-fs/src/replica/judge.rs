@@ -28,6 +28,8 @@ pub(super) struct Judge<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
     Known(ContentId),
+    /// Nothing but zeros, or nothing: there is nothing to lose.
+    Blank(ContentId),
     /// It does not hold still, may not be read, or has gone.
     Unknown,
 }
@@ -57,8 +59,10 @@ impl Judge<'_> {
 
     /// Whether a file with this content at `path` is one this replica put there.
     pub(super) fn is_ours(&self, path: &RelPath, content: Content) -> bool {
-        let Content::Known(content) = content else {
-            return false;
+        let content = match content {
+            Content::Known(content) => content,
+            Content::Blank(_) => return true,
+            Content::Unknown => return false,
         };
         let agreed = self.agreed.manifest().get(path).and_then(Entry::as_file);
         let in_history = || {
@@ -80,7 +84,6 @@ impl Judge<'_> {
     ) -> Result<bool, DiskError> {
         let agreed = self.agreed.manifest().get(path);
         match stat.kind {
-            Kind::File if stat.length == 0 => Ok(true), // nothing to lose
             Kind::File => Ok(self.is_ours(path, read_content(root, at)?)),
             Kind::Directory => Ok(agreed.is_some_and(Entry::is_directory)),
             Kind::Symlink => match agreed {
@@ -115,7 +118,11 @@ fn read_content(root: &Root, path: &RelPath) -> Result<Content, DiskError> {
         result => result?,
     };
     let content = opened.map(|file| hash(&file)).transpose()?.flatten();
-    Ok(content.map_or(Content::Unknown, Content::Known))
+    Ok(match content {
+        None => Content::Unknown,
+        Some(hashed) if hashed.is_blank => Content::Blank(hashed.content),
+        Some(hashed) => Content::Known(hashed.content),
+    })
 }
 
 /// How long after a change the clock that stamps files may still show the same
@@ -153,5 +160,5 @@ pub(super) fn seen_never() -> Seen {
 
 /// Whether the file has the content of `entry`.
 pub(super) fn has_content(content: Content, entry: &FileEntry) -> bool {
-    content == Content::Known(entry.content)
+    matches!(content, Content::Known(content) | Content::Blank(content) if content == entry.content)
 }

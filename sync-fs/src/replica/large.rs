@@ -13,7 +13,7 @@ use sync_core::{
 
 use super::{
     Replica,
-    contents::{hash, partial_name, staging},
+    contents::{has_content, partial_name, staging},
     intake::{Intake, IntakeError},
 };
 use crate::root::{AbsentIsNone, DiskError, HeldFile, READ_BYTES, Target};
@@ -169,14 +169,14 @@ impl Replica {
             path: large.path.clone(),
             source,
         };
-        let content = match large.in_order.content(large.entry.length) {
-            Some(content) => Some(content),
-            None => hash(&large.file).map_err(disk)?,
+        let id = large.entry.content;
+        let is_right = match large.in_order.content(large.entry.length) {
+            Some(content) => content == id,
+            None => has_content(&large.file, id).map_err(disk)?,
         };
-        if content != Some(large.entry.content) {
+        if !is_right {
             return Err(IntakeError::WrongContent { path });
         }
-        let id = large.entry.content;
         self.contents
             .finish(&self.work, &large.file, id)
             .map_err(disk)

@@ -88,7 +88,8 @@ impl Sorting<'_> {
 
     fn content(&self, name: &RelPath) -> Result<Option<ContentId>, DiskError> {
         let file = self.work.open_file(name).absent_is_none()?;
-        Ok(file.map(|file| hash(&file)).transpose()?.flatten())
+        let hashed = file.map(|file| hash(&file)).transpose()?.flatten();
+        Ok(hashed.map(|hashed| hashed.content))
     }
 
     fn remove_if_known(

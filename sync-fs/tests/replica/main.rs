@@ -1,5 +1,11 @@
 //! The passive side of one tree, through its public face, on real directories.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failed step is a failed test, and a skipped one is said"
+)]
+
 mod apply;
 mod crash;
 mod drift;
@@ -7,5 +13,6 @@ mod failures;
 mod intake;
 mod large;
 mod model;
+mod power;
 mod recovery;
 mod world;
