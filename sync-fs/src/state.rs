@@ -6,11 +6,9 @@
 //! cannot be found again, so its damage is an error. How the files are written
 //! and checked is [`sealed`]'s; when they are written is the callers'.
 
-mod node;
 mod sealed;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub use node::{NodeState, NodeStateError};
 pub use tree::{Loaded, Snapshot, TreeState};

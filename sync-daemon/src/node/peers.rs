@@ -72,6 +72,8 @@ pub(super) struct PeerTree {
     pub(super) heal_wanted: u64,
     /// The last of those that was carried out.
     pub(super) heal_done: u64,
+    /// The last of those that `halt` and `refusal` took into account.
+    pub(super) heal_judged: u64,
 }
 
 /// A plan halted by the deletion guard of either side.

@@ -61,6 +61,7 @@ struct Round {
     target: Published,
     base: Manifest,
     changes: Arc<Vec<Change>>,
+    /// The last request to heal that this round carries out.
     heal: u64,
 }
 
@@ -117,7 +118,7 @@ impl Pusher {
             changes.mark_unchanged();
             let target = published.borrow_and_update().clone();
             let differs = base.is_none_or(|base| base.root() != target.position.root);
-            let wanted = differs || self.heal_wanted().is_some();
+            let wanted = differs || self.heal_is_wanted();
             if wanted && target.can_be_sent() && !self.shared.is_paused() {
                 return Ok(target);
             }
@@ -169,19 +170,18 @@ impl Pusher {
     /// asked for.
     async fn round(&self, target: Published, base: Manifest) -> Result<Round, SessionError> {
         let mut changes = plan::changes_between(&target.manifest, &base);
-        let heal = self.heal_wanted();
-        if heal.is_some() {
+        let known = self.peer_tree();
+        if known.heal_wanted > known.heal_done {
             let audit =
                 audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
             let disk = audit.walk(&base).await?.manifest;
             add_healing(&mut changes, &target.manifest, &base, &disk);
         }
-        let heal = heal.unwrap_or_default();
         Ok(Round {
             target,
             base,
             changes: Arc::new(changes),
-            heal,
+            heal: known.heal_wanted,
         })
     }
 
@@ -208,18 +208,21 @@ impl Pusher {
                 files,
                 reason,
             } => {
-                self.halt(Halt {
-                    plan,
-                    deletions,
-                    files,
-                    reason: reason.to_string(),
-                });
+                self.halt(
+                    round.heal,
+                    Halt {
+                        plan,
+                        deletions,
+                        files,
+                        reason: reason.to_string(),
+                    },
+                );
                 None
             }
         }
     }
 
-    fn halt(&self, halt: Halt) {
+    fn halt(&self, heal: u64, halt: Halt) {
         if self.peer_tree().halt.as_ref() != Some(&halt) {
             warn!(
                 peer = %self.peer_name, tree = %self.tree.name, plan = %halt.plan,
@@ -227,7 +230,10 @@ impl Pusher {
                 "halted before the first delete: {}", halt.reason
             );
         }
-        self.note(|tree| tree.halt = Some(halt));
+        self.note(|tree| {
+            tree.halt = Some(halt);
+            tree.heal_judged = heal;
+        });
     }
 
     /// Sends one round's generation; gives the peer's base if it is known after.
@@ -250,7 +256,7 @@ impl Pusher {
                 Ok(Some(round.target.manifest))
             }
             Outcome::Refused(refusal) => {
-                self.refused(&refusal).await?;
+                self.refused(round.heal, &refusal).await?;
                 Ok(None)
             }
         }
@@ -393,7 +399,7 @@ impl Pusher {
         }
     }
 
-    async fn refused(&self, refusal: &Refusal) -> Result<(), SessionError> {
+    async fn refused(&self, heal: u64, refusal: &Refusal) -> Result<(), SessionError> {
         match refusal {
             // The next round asks the peer where it stands.
             Refusal::Base(_) | Refusal::Superseded => return Ok(()),
@@ -406,12 +412,15 @@ impl Pusher {
                 files,
             } => {
                 let reason = "the passive's own guard".to_owned();
-                self.halt(Halt {
-                    plan: *plan,
-                    deletions: *deletions,
-                    files: *files,
-                    reason,
-                });
+                self.halt(
+                    heal,
+                    Halt {
+                        plan: *plan,
+                        deletions: *deletions,
+                        files: *files,
+                        reason,
+                    },
+                );
                 return self.wait_for_change(None).await;
             }
             _ => {}
@@ -419,7 +428,10 @@ impl Pusher {
         if self.peer_tree().refusal.as_ref() != Some(refusal) {
             warn!(peer = %self.peer_name, tree = %self.tree.name, "not applied: {}", describe(refusal));
         }
-        self.note(|tree| tree.refusal = Some(refusal.clone()));
+        self.note(|tree| {
+            tree.refusal = Some(refusal.clone());
+            tree.heal_judged = heal;
+        });
         self.wait_for_change(Some(UNABLE_WAIT)).await
     }
 
@@ -446,10 +458,9 @@ impl Pusher {
             .unwrap_or_default()
     }
 
-    /// The newest request to heal that is not carried out yet.
-    fn heal_wanted(&self) -> Option<u64> {
+    fn heal_is_wanted(&self) -> bool {
         let tree = self.peer_tree();
-        (tree.heal_wanted > tree.heal_done).then_some(tree.heal_wanted)
+        tree.heal_wanted > tree.heal_done
     }
 
     fn note(&self, update: impl FnOnce(&mut PeerTree)) {

@@ -246,10 +246,12 @@ impl Goal {
             _ => return None,
         }
         let tree = peer.trees.get(&self.tree)?;
-        if let Some(halt) = &tree.halt {
+        // What was judged before this request says nothing about it.
+        let judged = tree.heal_judged >= self.heal;
+        if let (Some(halt), true) = (&tree.halt, judged) {
             return Some(Err(self.halted(halt)));
         }
-        if let Some(refusal) = &tree.refusal {
+        if let (Some(refusal), true) = (&tree.refusal, judged) {
             let doing = format!("pushing {} to `{}`", self.tree, self.peer_name);
             return Some(Err(super::error::refusal_failure(refusal, &doing)));
         }

@@ -293,7 +293,11 @@ impl Shared {
             .hint("`apim-sync status` shows the halted plans and their ids")
         })?;
         self.releases.add(id)?;
-        self.peers.touch();
+        self.peers.edit(|peers| {
+            for tree in peers.values_mut().flat_map(|peer| peer.trees.values_mut()) {
+                tree.halt.take_if(|halt| halt.plan == id);
+            }
+        });
         info!(plan = %id, "released");
         Ok(())
     }
