@@ -1,10 +1,8 @@
-//! What a node knows after a restart: one snapshot for each tree, and one small
-//! record for the node itself.
+//! What a node knows of each tree after a restart: one snapshot.
 //!
 //! A snapshot is a copy of what can be found again by looking: when it is
-//! missing or damaged, the caller scans the tree in full. The node's record
-//! cannot be found again, so its damage is an error. How the files are written
-//! and checked is [`sealed`]'s; when they are written is the callers'.
+//! missing or damaged, the caller scans the tree in full. How the file is written
+//! and checked is [`sealed`]'s; when it is written is the callers'.
 
 mod sealed;
 #[cfg(test)]

@@ -168,14 +168,6 @@ fn the_first_bytes_are_pinned() {
     assert_eq!(&bytes[14..46], agreed.root().0);
     assert_eq!(&bytes[46..52], [252, 0x44, 0x33, 0x22, 0x11, 99]); // identity
     assert_eq!(bytes[57], 6); // entries on the disk, after the time
-    let node = NodeState {
-        epoch: Epoch(5),
-        active: true,
-    };
-    node.save(&work).unwrap();
-    let bytes = fs::read(directory.path().join("node")).unwrap();
-    assert_eq!(&bytes[..14], b"apimnode\x01\0\0\0\x05\x01");
-    assert_eq!(bytes.len(), 14 + 32);
 }
 
 #[test]
@@ -231,25 +223,4 @@ fn a_snapshot_that_was_never_written_is_missing() {
     save(&work, &agreed, &observed);
     load(&work);
     assert!(!directory.path().join("state.new").exists());
-}
-
-#[test]
-fn a_nodes_record_comes_back_and_damage_says_what_to_do() {
-    let (directory, work) = work();
-    assert_eq!(NodeState::load(&work).unwrap(), None);
-    let node = NodeState {
-        epoch: Epoch(9),
-        active: false,
-    };
-    node.save(&work).unwrap();
-    assert_eq!(NodeState::load(&work).unwrap(), Some(node));
-    let file = directory.path().join("node");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[12] = 10;
-    fs::write(&file, bytes).unwrap();
-    let error = NodeState::load(&work).unwrap_err().to_string();
-    assert!(
-        error.contains("its hash does not match") && error.contains("apim-sync demote"),
-        "{error}"
-    );
 }
