@@ -136,6 +136,7 @@ fn perform(root: &Path, work: &Work) -> Result<(), String> {
 }
 
 fn tests(root: &Path) -> Result<(), String> {
+    announce_skips(root);
     let mut command = cargo_command(root);
     if tools::on_path("cargo-nextest") {
         command.args(["nextest", "run", "--workspace"]);
@@ -144,6 +145,21 @@ fn tests(root: &Path) -> Result<(), String> {
         command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
     }
     finish(command)
+}
+
+/// A test that finds something absent passes silently, so it is said here.
+fn announce_skips(root: &Path) {
+    let corpus = env::var_os("SYNC_TESTS_CORPUS")
+        .map_or_else(|| root.join("../shared/wso2/corpus"), PathBuf::from);
+    if !corpus.is_dir() {
+        eprintln!(
+            "SKIPPED: e2e corpus::*: no real artifact trees at {}; point SYNC_TESTS_CORPUS at some",
+            corpus.display()
+        );
+    }
+    if !tools::is_root() {
+        eprintln!("SKIPPED: e2e disk_full::*: only root may mount a small disk");
+    }
 }
 
 fn advisories(root: &Path) -> Result<(), String> {

@@ -28,23 +28,34 @@ const PROGRAMS: [(&str, &str, &str); 7] = [
     ("ip", "iproute2", "the byte counts of the benchmark"),
 ];
 
-/// A cargo subcommand: (program, crate, version, needed). What is not needed
-/// has a fallback.
-const SUBCOMMANDS: [(&str, &str, bool); 3] = [
-    ("cargo-nextest", "0.9.151", false),
-    ("cargo-deny", "0.20.2", true),
-    ("cargo-audit", "0.22.2", true),
+/// One of cargo's subcommands.
+struct Subcommand {
+    /// The program, and the crate it comes from.
+    name: &'static str,
+    version: &'static str,
+    /// What is left out costs minutes and is not used here: updating itself,
+    /// looking into binaries.
+    features: &'static [&'static str],
+    /// What is not needed has a fallback.
+    needed: bool,
+}
+
+#[rustfmt::skip]
+const SUBCOMMANDS: [Subcommand; 3] = [
+    Subcommand { name: "cargo-nextest", version: "0.9.151", features: &["--no-default-features", "--features=default-no-update"], needed: false },
+    Subcommand { name: "cargo-deny", version: "0.20.2", features: &[], needed: true },
+    Subcommand { name: "cargo-audit", version: "0.22.2", features: &["--no-default-features"], needed: true },
 ];
 
 /// Installs whatever is missing.
 pub(crate) fn install(root: &Path) -> Result<(), String> {
     programs()?;
-    for (name, version, needed) in SUBCOMMANDS {
-        if on_path(name) {
+    for subcommand in SUBCOMMANDS {
+        if on_path(subcommand.name) {
             continue;
         }
-        match subcommand(root, name, version) {
-            Err(error) if needed => return Err(error),
+        match build(root, &subcommand) {
+            Err(error) if subcommand.needed => return Err(error),
             Err(error) => eprintln!("{error}: going on without it"),
             Ok(()) => {}
         }
@@ -92,14 +103,16 @@ fn programs() -> Result<(), String> {
 }
 
 /// Whether this process runs as root: the owner of its own /proc entry says so.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-fn subcommand(root: &Path, name: &str, version: &str) -> Result<(), String> {
+fn build(root: &Path, subcommand: &Subcommand) -> Result<(), String> {
     let mut command = cargo_command(root);
     command
-        .args(["install", "--locked", "--debug", "--version", version, name])
+        .args(["install", "--locked", "--debug", subcommand.name])
+        .args(["--version", subcommand.version])
+        .args(subcommand.features)
         // One directory for all: they share half of their dependencies.
         .env("CARGO_TARGET_DIR", root.join("target/tools"))
         .env("CARGO_PROFILE_DEV_DEBUG", "0");
