@@ -34,7 +34,7 @@ fn an_edit_a_new_file_and_a_deletion_arrive() {
 
 #[test]
 fn a_renamed_file_and_a_renamed_directory_arrive() {
-    let (world, apis) = World::running(40);
+    let (world, apis) = World::running(43);
     let tree = &world.active.tree;
     fs::rename(
         tree.join(apis[0].path()),
