@@ -89,6 +89,7 @@ pub(crate) enum Command {
     Trust(Trust),
     Invite(Invite),
     Join(Join),
+    Daemon(Daemon),
     Bootstrap(Bootstrap),
     Push(Push),
     Verify(Verify),
@@ -96,6 +97,7 @@ pub(crate) enum Command {
     Pause(Pause),
     Resume(Resume),
     Release(Release),
+    Demo(Demo),
     Completions(Completions),
     Man(Man),
 }
@@ -238,6 +240,18 @@ pub(crate) struct Join {
     /// The token, or `-` to read it from standard input
     pub(crate) token: String,
 }
+
+/// Run the node in the foreground
+///
+/// On the active: watches, and pushes every settled change to every peer. On a
+/// passive: receives, applies, watches for drift. The role comes from the
+/// node's state. Logs to standard error; SIGTERM stops cleanly, SIGHUP reloads.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync daemon
+  apim-sync -C ./node.toml daemon -v")]
+pub(crate) struct Daemon {}
 
 /// Fill this passive node from the active, then exit
 ///
@@ -388,6 +402,21 @@ pub(crate) struct Release {
     /// The plan's id: sixteen hexadecimal digits
     #[arg(value_parser = values::plan)]
     pub(crate) plan: String,
+}
+
+/// Show the main job on this machine: two nodes, real artifacts, a verify
+///
+/// Makes an active and a passive node in a temporary directory, joined over
+/// QUIC on loopback, and lets edits flow between them. Leaves nothing behind.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync demo
+  apim-sync demo --dir ./demo      # keeps the two trees and configurations")]
+pub(crate) struct Demo {
+    /// Work in this directory, which must be empty or absent, and keep it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Print the completion script of a shell

@@ -13,6 +13,8 @@ use crate::{
 };
 
 mod bootstrap;
+mod daemon;
+mod demo;
 mod init;
 mod manual;
 mod pairing;
@@ -36,9 +38,15 @@ impl Context {
     }
 }
 
-/// Runs `command`; a signal ends it.
+/// Runs `command`; a signal ends all but the two that end themselves.
 pub(crate) async fn run(context: &Context, command: Command) -> Outcome {
-    unless_signalled(dispatch(context, command)).await
+    let ends_itself = matches!(command, Command::Daemon(_) | Command::Demo(_));
+    let work = dispatch(context, command);
+    if ends_itself {
+        work.await
+    } else {
+        unless_signalled(work).await
+    }
 }
 
 async fn dispatch(context: &Context, command: Command) -> Outcome {
@@ -47,6 +55,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Trust(args) => trust::run(context, args.command).await,
         Command::Invite(args) => pairing::invite(context, args).await,
         Command::Join(args) => pairing::join(context, args).await,
+        Command::Daemon(_) => daemon::run(context).await,
         Command::Bootstrap(args) => bootstrap::run(context, args).await,
         Command::Push(args) => push::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
@@ -54,6 +63,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(_) => pause::resume(context).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Demo(args) => demo::run(context, args).await,
         Command::Completions(args) => manual::completions(context, &args),
         Command::Man(args) => manual::man(context, &args),
     }

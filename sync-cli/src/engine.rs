@@ -1,21 +1,21 @@
-//! The one place where this program runs a node itself.
+//! Where this program runs a node itself: one request, without a daemon.
 
 use sync_daemon::{
     config::Config,
-    control::Request,
+    control::{self, Request},
     events::Event,
-    failure::{Failure, FailureKind},
+    failure::Failure,
+    node::{Node, NodeMode},
 };
 
-/// Does one request without a daemon.
+/// Does one request without a daemon: opens the node, asks it, closes it.
 pub(crate) async fn one_shot(
     config: &Config,
-    _request: Request,
-    _on_event: impl FnMut(Event),
+    request: Request,
+    on_event: impl FnMut(Event),
 ) -> Result<(), Failure> {
-    let state_dir = config.node.state_dir.display();
-    Err(Failure::new(
-        FailureKind::Unreachable,
-        format!("the daemon of this node does not run (no one answers at {state_dir})"),
-    ))
+    let node = Node::start(config.clone(), None, NodeMode::OneShot).await?;
+    let outcome = control::answer(&node.handle(), request, on_event).await;
+    let stopped = node.stop().await;
+    outcome.and(stopped)
 }

@@ -10,6 +10,8 @@ use crate::args::Global;
 /// What the log shows without `-v` or `-q`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Usual {
+    /// A daemon tells what it does.
+    Info,
     /// A one-shot command answers by itself and logs only trouble.
     Warnings,
 }
@@ -37,8 +39,9 @@ pub(crate) fn start(global: &Global, usual: Usual) {
 fn level(verbose: u8, quiet: bool, usual: Usual) -> LevelFilter {
     match (verbose, quiet, usual) {
         (_, true, Usual::Warnings) => LevelFilter::ERROR,
-        (0, _, Usual::Warnings) => LevelFilter::WARN,
-        (1, _, Usual::Warnings) => LevelFilter::INFO,
+        (_, true, Usual::Info) | (0, _, Usual::Warnings) => LevelFilter::WARN,
+        (0, _, Usual::Info) | (1, _, Usual::Warnings) => LevelFilter::INFO,
+        (1, _, Usual::Info) => LevelFilter::DEBUG,
         (2.., _, _) => LevelFilter::TRACE,
     }
 }
@@ -84,6 +87,10 @@ mod tests {
     fn flags_move_the_level() {
         use LevelFilter as L;
         let cases = [
+            (0, false, Usual::Info, L::INFO),
+            (1, false, Usual::Info, L::DEBUG),
+            (2, false, Usual::Info, L::TRACE),
+            (0, true, Usual::Info, L::WARN),
             (0, false, Usual::Warnings, L::WARN),
             (1, false, Usual::Warnings, L::INFO),
             (0, true, Usual::Warnings, L::ERROR),

@@ -29,7 +29,11 @@ use crate::{
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
-    log::start(&global, Usual::Warnings);
+    let usual = match command {
+        Command::Daemon(_) => Usual::Info,
+        _ => Usual::Warnings,
+    };
+    log::start(&global, usual);
     let context = Context {
         terminal: Terminal::new(&global),
         global,

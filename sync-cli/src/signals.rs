@@ -24,7 +24,7 @@ impl Signal {
 
 /// Waits for a signal that ends a command. The handlers are in place as soon as
 /// this returns its future.
-pub(crate) fn caught() -> Result<impl Future<Output = Signal>, Failure> {
+pub(crate) fn caught() -> Result<impl Future<Output = Signal> + use<>, Failure> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
             Failure::caused_by(FailureKind::Failed, "listening for signals", &error)
@@ -45,7 +45,14 @@ pub(crate) fn caught() -> Result<impl Future<Output = Signal>, Failure> {
 pub(crate) async fn unless_signalled<T>(
     work: impl Future<Output = Result<T, Stop>>,
 ) -> Result<T, Stop> {
-    let caught = caught()?;
+    unless(caught()?, work).await
+}
+
+/// The same with handlers that are in place already.
+pub(crate) async fn unless<T>(
+    caught: impl Future<Output = Signal>,
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
     tokio::select! {
         outcome = work => outcome,
         signal = caught => Err(Stop::Signal(signal)),

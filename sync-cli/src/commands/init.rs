@@ -17,7 +17,7 @@ use sync_daemon::{
     transport::AddressError,
 };
 
-use self::text::NewNode;
+pub(super) use self::text::{NewNode, NewTree};
 use super::Context;
 use crate::{
     args::{Init, RoleArg},
@@ -50,14 +50,11 @@ pub(crate) fn run(context: &Context, args: &Init) -> Outcome {
         trees: trees::choose(context, args, &state_dir)?,
         state_dir,
     };
-    let text = text::config(&node);
-    // What is written is checked first, so that a bad flag leaves nothing.
-    Config::from_text(&text, &file)?;
     let role = match args.role {
         RoleArg::Active => Role::Active,
         RoleArg::Passive => Role::Passive,
     };
-    let id = make(&file, &text, &node.state_dir, role)?;
+    let (id, _) = create(&file, &node, role)?;
     let line = NodeLine {
         message_type: "node",
         schema: SCHEMA,
@@ -127,6 +124,15 @@ fn refuse_existing(file: &Path) -> Result<(), Failure> {
         format!("making a new node: `{file}` exists already and is not overwritten"),
     )
     .hint("name another file with `-C FILE`, or `apim-sync status` for the node that is there"))
+}
+
+/// Makes the node: its configuration in `file`, its key and state. What is
+/// written is checked first, so that a bad flag leaves nothing.
+pub(super) fn create(file: &Path, node: &NewNode, role: Role) -> Result<(NodeId, Config), Failure> {
+    let text = text::config(node);
+    let config = Config::from_text(&text, file)?;
+    let id = make(file, &text, &node.state_dir, role)?;
+    Ok((id, config))
 }
 
 /// Makes the configuration first, as it is what reserves the place; takes it

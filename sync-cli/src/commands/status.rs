@@ -20,6 +20,8 @@ use crate::{
     terminal::Line,
 };
 
+mod offline;
+
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,17 +45,20 @@ pub(crate) async fn run(context: &Context, args: args::Status) -> Outcome {
 /// The daemon's answer, or what the disk knows.
 async fn ask(config: &Config) -> Result<Status, Stop> {
     let mut answer = None;
-    backend::ask(config, Request::Status, |event| {
+    let mut keep = |event| {
         if let Event::Status(status) = event {
             answer = Some(*status);
         }
-    })
-    .await?;
+    };
+    let running = backend::ask_daemon(config, Request::Status, &mut keep).await?;
+    if !running {
+        return Ok(offline::status(config).await?);
+    }
     answer.ok_or_else(|| {
-        Stop::Failure(Failure::new(
-            FailureKind::Protocol,
-            "asking for the status: the daemon gave none",
-        ))
+        let message = "asking for the status: the daemon gave none";
+        let failure = Failure::new(FailureKind::Protocol, message)
+            .hint("daemon and command are of different releases: restart the daemon");
+        Stop::Failure(failure)
     })
 }
 

@@ -227,6 +227,8 @@ pub(crate) mod tests {
                 }],
                 lag_seconds: 0.0,
                 pending_files: 0,
+                sent_bytes: 0,
+                received_bytes: 0,
                 last_verify: Some(LastVerify {
                     unix_seconds: 1_000,
                     differences: 0,

@@ -133,6 +133,12 @@ pub struct PeerStatus {
     pub lag_seconds: f64,
     /// Paths it has not applied.
     pub pending_files: u64,
+    /// UDP payload bytes sent over the present connection, everything included.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// UDP payload bytes received over the present connection.
+    #[serde(default)]
+    pub received_bytes: u64,
     /// The last verify with it.
     pub last_verify: Option<LastVerify>,
 }

@@ -20,6 +20,7 @@ use crate::{
     },
     failure::Failure,
     identity::NodeId,
+    transport::Connection,
 };
 
 /// Tells one status.
@@ -149,6 +150,7 @@ fn peer_status(shared: &Shared, id: &NodeId, peer: &Peer) -> PeerStatus {
             root: position.root.to_string(),
         })
     });
+    let traffic = peer.connection().map(Connection::traffic);
     PeerStatus {
         name: peer.name.clone(),
         id: id.to_string(),
@@ -159,6 +161,8 @@ fn peer_status(shared: &Shared, id: &NodeId, peer: &Peer) -> PeerStatus {
         applied: applied.collect(),
         lag_seconds: peer.lag().as_secs_f64(),
         pending_files: pending(shared, peer),
+        sent_bytes: traffic.map_or(0, |traffic| traffic.sent_bytes),
+        received_bytes: traffic.map_or(0, |traffic| traffic.received_bytes),
         last_verify: peer.last_verify.clone(),
     }
 }

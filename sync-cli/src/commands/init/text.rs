@@ -7,20 +7,20 @@ use sync_daemon::config::{Listen, WatchConfig};
 
 /// What a new node's configuration says.
 #[derive(Debug)]
-pub(super) struct NewNode {
-    pub(super) name: String,
-    pub(super) listen: Listen,
-    pub(super) state_dir: PathBuf,
-    pub(super) trees: Vec<NewTree>,
+pub(crate) struct NewNode {
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) trees: Vec<NewTree>,
 }
 
 /// One tree of it.
 #[derive(Debug)]
-pub(super) struct NewTree {
-    pub(super) name: TreeName,
-    pub(super) path: PathBuf,
-    pub(super) preset: Preset,
-    pub(super) work_dir: Option<PathBuf>,
+pub(crate) struct NewTree {
+    pub(crate) name: TreeName,
+    pub(crate) path: PathBuf,
+    pub(crate) preset: Preset,
+    pub(crate) work_dir: Option<PathBuf>,
 }
 
 /// The whole file.
@@ -113,6 +113,10 @@ fn tail() -> String {
 # share of all files. Up to min_files are always let through.
 # max_delete = \"{}\"
 # min_files = {}
+
+[metrics]
+# Prometheus metrics, /healthz and a status page, over plain HTTP.
+# listen = \"127.0.0.1:7421\"
 ",
         watch.settle_ms, watch.delete_hold_ms, watch.rescan_s, guard.max_delete, guard.min_files
     )
