@@ -55,15 +55,17 @@ pub(super) async fn serve(
         return Ok(());
     };
     loop {
-        let current = active.published.borrow().clone();
-        if let Some(problem) = &current.problem {
+        let problem = active.published.borrow().problem.clone();
+        if let Some(problem) = problem {
             stream
-                .send(&Reply::Refused(Refusal::Unable(problem.message.clone())))
+                .send(&Reply::Refused(Refusal::Unable(problem.message)))
                 .await?;
             return Ok(());
         }
         let outcome = shared.peers.wait(WORKING_EVERY, |peers| {
-            let root = current.scanned.then_some(current.position.root);
+            // As it is now: the first look may have ended since.
+            let now = active.published.borrow();
+            let root = now.scanned.then_some(now.position.root);
             outcome(peers.get(&peer)?, tree, root)
         });
         match outcome.await {
