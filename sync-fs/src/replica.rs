@@ -12,6 +12,7 @@
 //! A replica blocks and belongs to one thread. Which generations there are, and
 //! when to apply, heal or checkpoint, is decided by its owner.
 
+mod accept;
 mod apply;
 mod aside;
 mod checkpoint;
@@ -26,6 +27,7 @@ mod options;
 mod recent;
 mod recover;
 mod reserve;
+mod run;
 mod swap;
 
 use sync_core::{Manifest, Position};

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{
     Replica,
+    aside::Aside,
     contents::{dress, has_content, write_out},
     judge::seen_after_put,
     with_causes,
@@ -54,6 +55,8 @@ pub enum CheckpointError {
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
     paths: BTreeSet<RelPath>,
+    /// Directories of the work directory where something was kept aside.
+    asides: BTreeSet<RelPath>,
     /// Whether a sync failed since: the paths then have to be written anew.
     failed: bool,
     /// Whether something outside the journal changed what the snapshot says.
@@ -63,6 +66,15 @@ pub(super) struct Unsynced {
 impl Unsynced {
     pub(super) fn note(&mut self, path: &RelPath) {
         self.paths.insert(path.clone());
+    }
+
+    /// Every directory on the way to something kept aside has a new name in it.
+    pub(super) fn note_aside(&mut self, kept: &Aside) {
+        let mut above = kept.kept_at.parent();
+        while let Some(directory) = above {
+            above = directory.parent();
+            self.asides.insert(directory);
+        }
     }
 
     pub(super) fn note_snapshot(&mut self) {
@@ -115,10 +127,12 @@ impl Replica {
     }
 
     fn sync_applied(&mut self) -> Result<(), CheckpointError> {
+        let all_at_once = || self.root.sync_file_system();
         let synced = if self.unsynced.paths.len() > SINGLE_SYNCS_MAX {
-            self.root.sync_file_system()
+            all_at_once()
         } else {
             self.sync_each()
+                .or_else(|error| error.map_or_else(all_at_once, Err))
         };
         synced.map_err(|error| {
             self.unsynced.failed = true;
@@ -126,14 +140,13 @@ impl Replica {
         })
     }
 
-    fn sync_each(&self) -> Result<(), DiskError> {
+    /// `Err(None)` where something may not be opened, and so not be synced alone.
+    fn sync_each(&self) -> Result<(), Option<DiskError>> {
         let mut directories = BTreeSet::new();
         for path in &self.unsynced.paths {
             directories.insert(path.parent());
             match self.agreed.manifest().get(path) {
-                Some(Entry::File(_)) => {
-                    may_be_gone(self.root.sync_file(path))?;
-                }
+                Some(Entry::File(_)) => synced(self.root.sync_file(path))?,
                 Some(Entry::Directory { .. }) => {
                     directories.insert(Some(path.clone()));
                 }
@@ -141,7 +154,10 @@ impl Replica {
             }
         }
         for directory in &directories {
-            may_be_gone(self.root.sync_directory(directory.as_ref()))?;
+            synced(self.root.sync_directory(directory.as_ref()))?;
+        }
+        for directory in &self.unsynced.asides {
+            synced(self.work.sync_directory(Some(directory)))?;
         }
         Ok(())
     }
@@ -220,9 +236,10 @@ impl Replica {
 }
 
 /// What somebody removed since needs no sync.
-fn may_be_gone(result: Result<(), DiskError>) -> Result<(), DiskError> {
+fn synced(result: Result<(), DiskError>) -> Result<(), Option<DiskError>> {
     match result {
-        Err(error) if matches!(error.cause(), Cause::Absent | Cause::Denied) => Ok(()),
-        result => result,
+        Err(error) if error.cause() == Cause::Absent => Ok(()),
+        Err(error) if error.cause() == Cause::Denied => Err(None),
+        result => result.map_err(Some),
     }
 }

@@ -1,7 +1,7 @@
 //! The moment a generation becomes durable: one record, one sync.
 
 use sync_core::{
-    Action, Change, ContentId, Entry, FileEntry, Mtime, Position, Preset, RelPath,
+    Action, Change, ContentId, Entry, FileEntry, Generation, Mtime, Position, Preset, RelPath,
     journal::{Place, Placed},
     plan::applied_mtime,
     wire::Refusal,
@@ -34,6 +34,10 @@ impl Committed {
 /// Why a generation did not become durable. Nothing was changed.
 #[derive(Debug, Error)]
 pub enum CommitError {
+    /// Another generation came first: the one taken in starts from a root that
+    /// is not here any more.
+    #[error("generation {0} does not start from where the tree stands now")]
+    Stale(Generation),
     /// Contents are still missing.
     #[error("{0} contents have not arrived")]
     Incomplete(u64),
@@ -50,6 +54,7 @@ impl CommitError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         match self {
+            Self::Stale(_) => Refusal::Superseded,
             Self::Incomplete(_) => Refusal::Protocol(self.to_string()),
             Self::Journal(_) | Self::Disk(_) => Refusal::Unable(with_causes(self)),
         }
@@ -63,6 +68,7 @@ impl Replica {
     /// # Errors
     /// Where a content is missing, there is no space, or the disk failed.
     pub fn commit(&mut self, intake: Intake) -> Result<Committed, CommitError> {
+        self.expect_current(&intake)?;
         self.expect_complete(&intake)?;
         let (changes, bumped) = self.place(&intake)?;
         if changes.iter().any(|placed| placed.place == Place::Staged) {
@@ -92,6 +98,14 @@ impl Replica {
             bumped,
         });
         Ok(Committed { position })
+    }
+
+    fn expect_current(&self, intake: &Intake) -> Result<(), CommitError> {
+        if self.pending.is_none() && intake.header.base == self.position.root {
+            Ok(())
+        } else {
+            Err(CommitError::Stale(intake.header.generation))
+        }
     }
 
     fn expect_complete(&mut self, intake: &Intake) -> Result<(), CommitError> {

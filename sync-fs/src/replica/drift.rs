@@ -68,6 +68,9 @@ impl Drift {
 /// Why a tree was not taken as it is.
 #[derive(Debug, Error)]
 pub enum AdoptError {
+    /// It was synchronised before, and what was agreed then still counts.
+    #[error("the tree stands at generation {0} and is not taken as new")]
+    NotNew(Generation),
     /// The tree cannot be looked at.
     #[error("cannot take the tree as it is")]
     Scan(#[from] ScanError),
@@ -169,9 +172,15 @@ impl Replica {
     /// generation, so that the active can work out what differs.
     ///
     /// # Errors
-    /// Where the tree cannot be looked at or the result not be written.
+    /// Where the tree was synchronised before, cannot be looked at, or the result
+    /// cannot be written.
     pub fn adopt(&mut self, report: &mut Report<'_>) -> Result<(), AdoptError> {
-        let epoch = self.position.epoch;
+        let Position {
+            epoch, generation, ..
+        } = self.durable();
+        if generation != Generation(0) {
+            return Err(AdoptError::NotNew(generation));
+        }
         self.take_disk_as_agreed(epoch, Generation(0), report)?;
         self.save_snapshot()?;
         self.contents

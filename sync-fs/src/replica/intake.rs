@@ -1,45 +1,32 @@
-//! Taking a generation in: checks, and the contents it lacks.
+//! The contents a generation lacks: found here, asked for, taken.
 //!
-//! Nothing here changes the tree. What the replica has already, in its journal,
-//! its staging directory or under any name of its tree, is never asked for; a
-//! content from the tree is copied, so that nothing later depends on a file that
-//! somebody may change.
+//! What the replica has already, in its journal, its staging directory or under
+//! any name of its tree, is never asked for; a content from the tree is copied,
+//! so that nothing later depends on a file that somebody may change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
-    Change, ContentId, Entry, FileEntry, GenerationHeader, Manifest, RelPath,
-    generation::Action,
-    guard::{Guard, Verdict},
+    Change, ContentId, Entry, FileEntry, GenerationHeader, RelPath,
     limits::SMALL_CONTENT_BYTES_MAX,
-    plan::{Plan, Work, apply_changes, check},
-    wire::{PlanId, Range, Refusal},
+    wire::{Range, Refusal},
 };
 use thiserror::Error;
 
 use super::{
     Replica,
     contents::{self, read_small},
-    judge::{History, Judge, has_content},
     with_causes,
 };
 use crate::{
     journal::JournalError,
-    root::{AbsentIsNone, Cause, DiskError, Kind},
+    root::{AbsentIsNone, Cause, DiskError},
 };
 
 /// Files of the tree that are tried for one content before it is asked for.
 const LOCAL_TRIES: usize = 4;
 /// Ranges in one answer: a frame holds them with room to spare.
 const RANGES_MAX: usize = 10_000;
-/// Bytes a journalled content costs beside its own.
-const RECORD_OVERHEAD_BYTES: u64 = 96;
-/// Bytes a change costs in the commit, generously.
-const CHANGE_BYTES: u64 = 256;
-/// What files are rounded up to on the disk.
-const BLOCK_BYTES: u64 = 4096;
-/// Inodes beside the new files: staging, aside, directories.
-const SPARE_INODES: u64 = 64;
 
 /// A generation that was accepted and is being completed with contents.
 #[derive(Debug)]
@@ -107,6 +94,19 @@ impl IntakeError {
 }
 
 impl Intake {
+    pub(super) fn new(
+        header: GenerationHeader,
+        changes: Vec<Change>,
+        needed: BTreeMap<u32, FileEntry>,
+    ) -> Self {
+        Self {
+            header,
+            changes,
+            needed,
+            searched: false,
+        }
+    }
+
     /// What the generation is.
     #[must_use]
     pub fn header(&self) -> &GenerationHeader {
@@ -134,194 +134,6 @@ impl Intake {
 }
 
 impl Replica {
-    /// Accepts a generation, or says why not. Changes nothing.
-    ///
-    /// # Errors
-    /// What to answer to the sender.
-    pub fn begin(
-        &mut self,
-        header: GenerationHeader,
-        changes: Vec<Change>,
-        guard: &Guard,
-        released: Option<PlanId>,
-    ) -> Result<Intake, Refusal> {
-        self.check_header(&header)?;
-        self.check_changes(&header, &changes, guard, released)?;
-        let intake = Intake {
-            needed: self.needed(&changes).map_err(|error| unable(&error))?,
-            header,
-            changes,
-            searched: false,
-        };
-        self.check_space(&intake)?;
-        Ok(intake)
-    }
-
-    fn check_header(&self, header: &GenerationHeader) -> Result<(), Refusal> {
-        if header.tree != self.options.tree {
-            return Err(Refusal::UnknownTree(header.tree.clone()));
-        }
-        let here = self.durable();
-        if header.epoch < here.epoch {
-            return Err(Refusal::Epoch(here.epoch));
-        }
-        if let Some(pending) = &self.pending {
-            let number = pending.position.generation;
-            return Err(Refusal::Unable(format!(
-                "generation {number} is durable here but not applied yet"
-            )));
-        }
-        if let Some(failure) = self.degraded() {
-            return Err(Refusal::Unable(format!(
-                "the journal has failed: {failure}"
-            )));
-        }
-        // Only a healing generation, which changes nothing agreed, may have the
-        // number that stands here; a lower one was seen before.
-        let heals = header.base == header.root;
-        let number = (header.epoch, header.generation);
-        let ours = (here.epoch, here.generation);
-        if header.base != here.root || number < ours || (number == ours && !heals) {
-            return Err(Refusal::Base(here));
-        }
-        Ok(())
-    }
-
-    fn check_changes(
-        &self,
-        header: &GenerationHeader,
-        changes: &[Change],
-        guard: &Guard,
-        released: Option<PlanId>,
-    ) -> Result<(), Refusal> {
-        let agreed = self.agreed.manifest();
-        check(agreed, changes, self.options.preset)
-            .map_err(|error| Refusal::Protocol(error.to_string()))?;
-        if let Some(change) = changes.iter().find(|change| self.is_hidden(change)) {
-            let path = &change.path;
-            return Err(Refusal::Unable(format!(
-                "`{path}` is excluded on this node; use the same exclude rules on both"
-            )));
-        }
-        if apply_changes(agreed, changes).root() != header.root {
-            let claimed = header.root;
-            let text = format!("the changes do not lead to the root {claimed}");
-            return Err(Refusal::Protocol(text));
-        }
-        if self.is_new() && !self.options.overwrite {
-            self.check_first_contact(changes)?;
-        }
-        judge(guard, agreed, changes, header, released)
-    }
-
-    fn is_hidden(&self, change: &Change) -> bool {
-        let is_directory = matches!(change.action, Action::Put(Entry::Directory { .. }));
-        let is_put = matches!(change.action, Action::Put(_));
-        is_put && self.options.exclude.matches(&change.path, is_directory)
-    }
-
-    /// A tree that was never synchronised loses nothing unless that is allowed.
-    fn check_first_contact(&self, changes: &[Change]) -> Result<(), Refusal> {
-        let agreed = self.agreed.manifest();
-        let loses = |change: &&Change| match (agreed.get(&change.path), &change.action) {
-            (None, _) => false,
-            (Some(_), Action::Delete) => true,
-            (Some(Entry::Directory { .. }), Action::Put(Entry::Directory { .. })) => false,
-            (Some(Entry::File(old)), Action::Put(Entry::File(new))) => old.content != new.content,
-            (Some(old), Action::Put(new)) => !old.same_identity(new),
-        };
-        match changes.iter().filter(loses).count() as u64 {
-            0 => Ok(()),
-            differences => Err(Refusal::NotEmpty { differences }),
-        }
-    }
-
-    /// The contents that carrying out `changes` takes.
-    fn needed(&self, changes: &[Change]) -> Result<BTreeMap<u32, FileEntry>, DiskError> {
-        let plan = Plan::new(self.agreed.manifest(), changes, self.options.preset);
-        let mut needed = BTreeMap::new();
-        for step in plan.steps() {
-            let file = match &step.work {
-                Work::PutFile(file) => Some(file),
-                Work::ReplaceDirectoryByFile(Entry::File(file)) => Some(file),
-                Work::Restore(Entry::File(file)) if !self.stands(&step.path, file)? => Some(file),
-                _ => None,
-            };
-            if let Some(file) = file {
-                let index = u32::try_from(step.change).expect("changes are counted in 32 bits");
-                needed.insert(index, *file);
-            }
-        }
-        Ok(needed)
-    }
-
-    /// Whether the disk has this content at `path`.
-    fn stands(&self, path: &RelPath, file: &FileEntry) -> Result<bool, DiskError> {
-        let Some(stat) = self.root.stat(path)?.filter(|stat| stat.kind == Kind::File) else {
-            return Ok(false);
-        };
-        let judge = Judge {
-            agreed: &self.agreed,
-            history: &History::new(),
-        };
-        Ok(has_content(judge.content(&self.root, path, &stat)?, file))
-    }
-
-    /// Refuses before anything is sent what would not fit.
-    fn check_space(&mut self, intake: &Intake) -> Result<(), Refusal> {
-        self.reserve
-            .take(&self.work)
-            .map_err(|error| unable(&error))?;
-        let space = self.work.space().map_err(|error| unable(&error))?;
-        let need = self.space_needed(intake);
-        if need.bytes > space.bytes {
-            return Err(Refusal::Unable(format!(
-                "generation {} needs {} bytes in `{}`, where {} are free",
-                intake.header.generation,
-                need.bytes,
-                self.work.place(None),
-                space.bytes
-            )));
-        }
-        if need.inodes > space.inodes {
-            return Err(Refusal::Unable(format!(
-                "generation {} needs {} inodes in `{}`, where {} are free",
-                intake.header.generation,
-                need.inodes,
-                self.work.place(None),
-                space.inodes
-            )));
-        }
-        Ok(())
-    }
-
-    fn space_needed(&self, intake: &Intake) -> crate::root::Space {
-        let mut missing = BTreeSet::new();
-        let (mut records, mut staged, mut grown, mut largest) = (0, 0, 0, 0);
-        for (path, file) in intake.all_needed() {
-            let on_disk = file.length.next_multiple_of(BLOCK_BYTES);
-            let is_missing = !self.contents.has(&file.content) && missing.insert(file.content);
-            if file.length > SMALL_CONTENT_BYTES_MAX {
-                staged += if is_missing { on_disk } else { 0 };
-            } else {
-                records += if is_missing {
-                    file.length + RECORD_OVERHEAD_BYTES
-                } else {
-                    0
-                };
-                // Each old file goes before the next new one comes.
-                let old = self.agreed.manifest().get(path).and_then(Entry::as_file);
-                grown += on_disk.saturating_sub(old.map_or(0, |old| old.length));
-                largest = largest.max(on_disk);
-            }
-        }
-        records += intake.changes.len() as u64 * CHANGE_BYTES;
-        crate::root::Space {
-            bytes: self.contents.journal().growth(records) + staged + grown + largest,
-            inodes: intake.changes.len() as u64 + SPARE_INODES,
-        }
-    }
-
     /// The small contents to ask for, as ranges of positions in the change list;
     /// at most as many as one answer may hold. Whatever the tree itself has was
     /// copied before.
@@ -507,35 +319,9 @@ fn readable<T>(opened: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
     }
 }
 
-fn judge(
-    guard: &Guard,
-    agreed: &Manifest,
-    changes: &[Change],
-    header: &GenerationHeader,
-    released: Option<PlanId>,
-) -> Result<(), Refusal> {
-    match guard.judge(agreed, changes, &header.tree) {
-        Verdict::Halt {
-            plan,
-            deletions,
-            files,
-            ..
-        } if released != Some(plan) => Err(Refusal::Guard {
-            plan,
-            deletions,
-            files,
-        }),
-        _ => Ok(()),
-    }
-}
-
 fn disk(path: &RelPath, source: DiskError) -> IntakeError {
     IntakeError::Disk {
         path: path.clone(),
         source,
     }
-}
-
-fn unable(error: &DiskError) -> Refusal {
-    Refusal::Unable(with_causes(error))
 }

@@ -8,7 +8,7 @@
 
 use sync_core::{Entry, Mode, RelPath, journal::Placed};
 
-use super::{apply::Run, judge::seen_after_put};
+use super::{judge::seen_after_put, run::Run};
 use crate::{
     observed::Sighting,
     root::{Cause, DiskError, Kind, Stat, Target},

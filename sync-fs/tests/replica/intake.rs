@@ -6,11 +6,11 @@ use sync_core::{
     Change, ContentId, Epoch, Generation, GenerationHeader, Preset, Root, TreeName,
     generation::Action, guard::Guard, wire::Refusal,
 };
-use sync_fs::replica::{IntakeError, Replica, ReplicaError};
+use sync_fs::replica::{AdoptError, IntakeError, Replica, ReplicaError};
 
 use crate::{
     model::{Item, Model, SECONDS, path},
-    world::{OPEN, World, options},
+    world::{OPEN, World, go_on, options},
 };
 
 fn filled() -> World {
@@ -341,4 +341,25 @@ fn thousands_of_generations_stay_in_a_small_journal() {
         ContentId::of(&999u32.to_le_bytes())
     );
     assert_eq!(world.replica.position().generation, Generation(1_000));
+}
+
+#[test]
+fn of_two_generations_taken_in_at_once_only_one_is_committed() {
+    let mut world = filled();
+    world.active.file("one", "1");
+    let mut late = world.begin().unwrap();
+    world.feed(&mut late);
+    world.active.file("two", "2");
+    world.push();
+    let error = world.replica.commit(late).unwrap_err();
+    assert_eq!(error.refusal(), Refusal::Superseded);
+    world.assert_in_sync();
+}
+
+#[test]
+fn only_a_new_tree_is_taken_as_it_is() {
+    let mut world = filled();
+    let error = world.replica.adopt(&mut go_on).unwrap_err();
+    assert!(matches!(error, AdoptError::NotNew(Generation(1))));
+    world.assert_in_sync();
 }
