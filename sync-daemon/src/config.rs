@@ -128,6 +128,13 @@ impl Config {
         check::config(&Source::without_environment(text, path))
     }
 
+    /// Where `tree` keeps its journal, staging and snapshot.
+    #[must_use]
+    pub fn work_dir(&self, tree: &TreeConfig) -> PathBuf {
+        let usual = || self.node.state_dir.join("trees").join(tree.name.as_str());
+        tree.work_dir.clone().unwrap_or_else(usual)
+    }
+
     /// The tree of this name.
     #[must_use]
     pub fn tree(&self, name: &str) -> Option<&TreeConfig> {

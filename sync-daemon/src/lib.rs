@@ -3,6 +3,7 @@
 //! It drives what `sync-core` decides and `sync-fs` carries out. It never
 //! prints: callers receive events and failures.
 
+pub mod at_rest;
 pub mod config;
 pub mod control;
 pub mod events;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sync_daemon::{
+    at_rest,
     config::Config,
     control::Request,
     events::{Event, JsonLine, Status},
@@ -19,8 +20,6 @@ use crate::{
     },
     terminal::Line,
 };
-
-mod offline;
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -52,7 +51,7 @@ async fn ask(config: &Config) -> Result<Status, Stop> {
     };
     let running = backend::ask_daemon(config, Request::Status, &mut keep).await?;
     if !running {
-        return Ok(offline::status(config).await?);
+        return Ok(at_rest::status(config)?);
     }
     answer.ok_or_else(|| {
         let message = "asking for the status: the daemon gave none";

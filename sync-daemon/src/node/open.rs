@@ -155,10 +155,7 @@ fn bind(
             .listening(resolve(listen)?)
             .inviting(move || invitations.any_open());
     }
-    let endpoint = Endpoint::bind(setup).map_err(|error| {
-        Failure::caused_by(FailureKind::Usage, "listening", &error)
-            .hint("`[node] listen` in the configuration says where; is another daemon running?")
-    })?;
+    let endpoint = Endpoint::bind(setup)?;
     let buffers = endpoint.buffers();
     if !buffers.suffice() {
         warn!(
@@ -216,7 +213,7 @@ impl Trees {
         standing: Standing,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), Failure> {
-        let work_dir = work_dir(config, tree);
+        let work_dir = config.work_dir(tree);
         if standing.role == Role::Active {
             let (active, publisher) =
                 open_source(config, tree, work_dir, standing, Arc::clone(&self.releases)).await?;
@@ -232,12 +229,6 @@ impl Trees {
         }
         Ok(())
     }
-}
-
-/// Where one tree's journal, staging and snapshot live.
-fn work_dir(config: &Config, tree: &TreeConfig) -> PathBuf {
-    let usual = || config.node.state_dir.join("trees").join(tree.name.as_str());
-    tree.work_dir.clone().unwrap_or_else(usual)
 }
 
 fn opening(tree: &TreeConfig, error: &dyn std::error::Error) -> Failure {
