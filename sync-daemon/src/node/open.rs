@@ -80,6 +80,7 @@ pub(super) async fn node(
     let id = identity.id();
     let parts = Parts {
         config,
+        mode,
         config_file,
         id,
         endpoint,

@@ -118,7 +118,7 @@ impl Pusher {
             changes.mark_unchanged();
             let target = published.borrow_and_update().clone();
             let differs = base.is_none_or(|base| base.root() != target.position.root);
-            let wanted = differs || self.heal_is_wanted();
+            let wanted = self.heal_is_wanted() || (differs && self.shared.sends_unasked());
             if wanted && target.can_be_sent() && !self.shared.is_paused() {
                 return Ok(target);
             }

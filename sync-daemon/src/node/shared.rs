@@ -21,7 +21,7 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
-    active::ActiveTree, passive::PassiveTree, peers::Peers, publisher::Published,
+    NodeMode, active::ActiveTree, passive::PassiveTree, peers::Peers, publisher::Published,
     releases::Releases, report::PushReport, session,
 };
 use crate::{
@@ -41,6 +41,7 @@ pub(super) const REPORTS_MAX: usize = 256;
 /// Everything a node's tasks have in common.
 pub(super) struct Shared {
     pub(super) config: Config,
+    pub(super) mode: NodeMode,
     pub(super) id: NodeId,
     pub(super) endpoint: Endpoint,
     pub(super) trusted: Trusted,
@@ -73,6 +74,7 @@ pub(super) struct Pause {
 /// What [`Shared::new`] needs.
 pub(super) struct Parts {
     pub(super) config: Config,
+    pub(super) mode: NodeMode,
     pub(super) config_file: Option<PathBuf>,
     pub(super) inviter: Inviter,
     pub(super) id: NodeId,
@@ -89,6 +91,7 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             id: parts.id,
+            mode: parts.mode,
             config: parts.config,
             endpoint: parts.endpoint,
             trusted: parts.trusted,
@@ -109,6 +112,12 @@ impl Shared {
 
     fn standing(&self) -> Standing {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what changed goes out by itself. A one-shot node sends only for a
+    /// push that asks: a dry run or a verify must change nothing.
+    pub(super) fn sends_unasked(&self) -> bool {
+        self.mode == NodeMode::Daemon
     }
 
     pub(super) fn is_active(&self) -> bool {

@@ -70,8 +70,11 @@ fn verify_works_without_a_daemon_on_the_asking_side() {
     let (mut world, apis) = World::running(40);
     assert!(world.active.stop().success());
     world.verify_clean();
-    fs::write(world.passive.tree.join(apis[0].path()), "<a/>").unwrap();
+    // An edit that waits to be sent is a difference, not an order to send it.
+    apis[0].revised().save(&world.active.tree).unwrap();
+    let before = compare::snapshot(&world.passive.tree).unwrap();
     world.active.run(&["verify"]).exits(3);
+    assert_eq!(compare::snapshot(&world.passive.tree).unwrap(), before);
 }
 
 #[test]

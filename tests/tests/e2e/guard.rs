@@ -27,8 +27,8 @@ fn a_vanished_source_deletes_nothing_and_its_return_goes_on() {
     world.active.run(&["push", "--wait"]).exits(5);
     world
         .active
-        .until_status("the tree to be unavailable", |status| {
-            (status["trees"][0]["state"] == "unavailable").then_some(())
+        .until_status("the tree to be halted", |status| {
+            (status["trees"][0]["state"] == "halted").then_some(())
         });
     assert_untouched(&world, &before);
 
