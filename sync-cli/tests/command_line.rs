@@ -4,9 +4,10 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -406,16 +407,69 @@ fn bad_values_are_usage_errors() {
         (&["release", "12"], "sixteen hexadecimal digits"),
         (&["verify", "--exclude", "a["], "`a[`"),
         (&["verify", "--exclude-from", "/nowhere"], "/nowhere"),
-        (
-            &["bootstrap", "--confirm", "other"],
-            "this node is called apim-1",
-        ),
         (&["pus"], "similar subcommand"),
         (&[], "Usage:"),
     ];
     for (arguments, message) in cases {
         place.run(arguments).exits(2).says(message);
     }
+}
+
+#[test]
+fn a_confirmation_of_another_node_is_a_safety_halt() {
+    let place = Place::initialised();
+    let ran = place.run(&["bootstrap", "--confirm", "other"]);
+    ran.exits(5).says("this node is called apim-1");
+}
+
+#[test]
+fn the_demo_shows_every_scene_and_leaves_nothing() {
+    let place = Place::new();
+    let mut command = command();
+    command
+        .env("TMPDIR", place.path("tree"))
+        .args(["demo", "--json"]);
+    let ran = ran(&mut command).exits(0);
+    for scene in ["made", "bootstrap", "edit", "update", "rename", "delete"] {
+        assert!(
+            ran.stdout.contains(&format!("\"scene\":\"{scene}\"")),
+            "{}",
+            ran.stdout
+        );
+    }
+    ran.prints("\"in_sync\":true");
+    assert_eq!(fs::read_dir(place.path("tree")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let place = Place::new();
+    let mut command = command();
+    command
+        .env("TMPDIR", place.path("tree"))
+        .args(["demo", "-v"]);
+    command.stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut demo = command.spawn().unwrap();
+    // The first line comes when there is something to clean up.
+    let mut lines = BufReader::new(demo.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("apim-1 (active)"));
+    let interrupt = Command::new("kill")
+        .args(["-INT", &demo.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    lines.for_each(drop);
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(place.path("tree")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_demo_takes_only_an_empty_directory() {
+    let place = Place::initialised();
+    let filled = place.path("state").display().to_string();
+    place
+        .run(&["demo", "--dir", &filled])
+        .exits(2)
+        .says("it is not empty");
 }
 
 #[test]
@@ -502,10 +556,7 @@ fn a_full_disk_behind_standard_output_is_an_error() {
         return;
     };
     let mut command = command();
-    command
-        .arg("man")
-        .stdout(full)
-        .stderr(std::process::Stdio::piped());
+    command.arg("man").stdout(full).stderr(Stdio::piped());
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);

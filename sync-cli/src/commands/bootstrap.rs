@@ -58,7 +58,7 @@ fn check_confirmed(config: &Config, confirm: Option<&str>) -> Result<(), Failure
             let own = &config.node.name;
             let name = sync_core::path::escape(name.as_bytes());
             let message = format!("--confirm {name}: this node is called {own}");
-            Err(Failure::new(FailureKind::Usage, message)
+            Err(Failure::new(FailureKind::Halted, message)
                 .hint("check that this is the node whose trees are to be replaced"))
         }
         _ => Ok(()),

@@ -51,9 +51,17 @@ pub(crate) fn seconds(value: f64) -> String {
         v if v < 0.001 => format!("{:.1} ms", v * 1_000.0),
         v if v < 0.9995 => format!("{:.0} ms", v * 1_000.0),
         v if v < 59.995 => format!("{v:.2} s"),
-        _ if whole < 3_600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ if whole < 86_400 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
-        _ => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
+        _ if whole < 3_600 => pair((whole / 60, "min"), (whole % 60, "s")),
+        _ if whole < 86_400 => pair((whole / 3_600, "h"), (whole / 60 % 60, "min")),
+        _ => pair((whole / 86_400, "d"), (whole / 3_600 % 24, "h")),
+    }
+}
+
+/// The larger unit, and the smaller where it is not zero.
+fn pair((large, unit): (u64, &str), (small, small_unit): (u64, &str)) -> String {
+    match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {small_unit}"),
     }
 }
 
@@ -113,6 +121,7 @@ mod tests {
             (0.9996, "1.00 s"),
             (1.25, "1.25 s"),
             (200.0, "3 min 20 s"),
+            (900.0, "15 min"),
             (7_500.0, "2 h 5 min"),
             (352_800.0, "4 d 2 h"),
         ];
