@@ -83,14 +83,17 @@ impl Failure {
     }
 
     /// A failure whose message is `doing` and then every cause of `error`,
-    /// outermost first.
+    /// outermost first; a cause that only repeats the one before is left out.
     #[must_use]
     pub fn caused_by(kind: FailureKind, doing: impl Into<String>, error: &dyn Error) -> Self {
         let mut message = doing.into();
         let mut cause = Some(error);
         while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
+            let text = error.to_string();
+            if !message.ends_with(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
             cause = error.source();
         }
         Self::new(kind, message)
@@ -143,6 +146,13 @@ mod tests {
         assert_eq!(
             failure.message,
             "pushing `synapse-configs`: cannot open `a.xml`: disk on fire"
+        );
+
+        let repeating = std::io::Error::other(Outer(std::io::Error::other("disk on fire")));
+        let failure = Failure::caused_by(FailureKind::Failed, "pushing", &repeating);
+        assert_eq!(
+            failure.message,
+            "pushing: cannot open `a.xml`: disk on fire"
         );
     }
 }
