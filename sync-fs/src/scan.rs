@@ -6,6 +6,7 @@
 //! not be read is reported and never counts as gone. Nothing is decided here.
 
 pub(crate) mod look;
+mod paths;
 mod walk;
 
 use std::ops::ControlFlow;
@@ -25,6 +26,7 @@ use crate::{
     root::{DiskError, Root, RootError},
 };
 use look::{Verdict, Xml};
+pub use paths::scan_paths;
 use walk::Walk;
 
 /// Threads of one scan: a third one gains nothing on the disks measured.

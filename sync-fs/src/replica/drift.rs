@@ -6,7 +6,7 @@ use sync_core::{Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath
 use super::{Replica, checkpoint::CheckpointError};
 use crate::{
     observed::Observed,
-    scan::{Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, scan},
+    scan::{Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, scan, scan_paths},
 };
 use thiserror::Error;
 
@@ -93,6 +93,18 @@ impl Replica {
         Ok(self.compare(&mut found))
     }
 
+    /// Compares the disk with what was agreed at `paths` and below those that are
+    /// directories.
+    ///
+    /// # Errors
+    /// As [`Replica::drift`].
+    pub fn drift_at(&mut self, paths: &[RelPath]) -> Result<Vec<Drifted>, ScanError> {
+        let options = self.scan_options(Some(self.agreed.manifest()), false);
+        let mut found = scan_paths(&self.root, paths, &self.agreed, options)?;
+        self.remember(&found);
+        Ok(self.compare(&mut found).paths)
+    }
+
     fn scan(
         &self,
         previous: &Observed,
@@ -100,15 +112,19 @@ impl Replica {
         deep: bool,
         report: &mut Report<'_>,
     ) -> Result<Scan, ScanError> {
-        let options = ScanOptions {
+        let options = self.scan_options(agreed, deep);
+        scan(&self.root, previous, options, report)
+    }
+
+    fn scan_options<'a>(&'a self, agreed: Option<&'a Manifest>, deep: bool) -> ScanOptions<'a> {
+        ScanOptions {
             exclude: &self.options.exclude,
             preset: self.options.preset,
             deep,
             threads: SCAN_THREADS_MAX,
             inspect: Inspect::Nothing,
             agreed,
-        };
-        scan(&self.root, previous, options, report)
+        }
     }
 
     /// Keeps the stats of files that proved to be as agreed, so that they are
