@@ -363,6 +363,40 @@ async fn drift_is_named_by_verify_and_mended_by_push() {
 }
 
 #[tokio::test]
+async fn a_hand_edit_on_the_passive_is_in_its_status_by_itself() {
+    let pair = Pair::start(|tree| write(tree, "default/api/a.xml", &api("a", ""))).await;
+    pair.push().await.unwrap();
+    fs::write(pair.on_passive("default/api/a.xml"), "edited here").unwrap();
+    write(
+        &pair.passive_side.tree(),
+        "default/new/deep/b.xml",
+        "made here",
+    );
+    let seen = async {
+        loop {
+            let drift = status(&pair.passive).await.drift;
+            let paths: Vec<_> = drift.iter().map(|drift| drift.path.path.as_str()).collect();
+            if paths
+                == [
+                    "default/api/a.xml",
+                    "default/new",
+                    "default/new/deep",
+                    "default/new/deep/b.xml",
+                ]
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.unwrap();
+    pair.push().await.unwrap();
+    pair.verify().await.unwrap();
+    assert!(!pair.on_passive("default/new").exists());
+    pair.stop().await;
+}
+
+#[tokio::test]
 async fn a_passive_that_was_away_catches_up() {
     let pair = Pair::start(|tree| write(tree, "default/api/a.xml", &api("a", ""))).await;
     pair.push().await.unwrap();

@@ -10,6 +10,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sync_core::TreeName;
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 use super::{
     NodeMode,
     active::{ActiveTree, SourceThread},
+    drift::DriftWatch,
     error::with_causes,
     keeper,
     passive::{PassiveTree, ReplicaThread},
@@ -67,7 +69,7 @@ pub(super) async fn node(
     let inviter = inviter(&config, &trusted)?;
     let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
     let releases = Arc::new(Releases::load(&state_dir)?);
-    let mut opened = Trees::new(Arc::clone(&releases));
+    let mut opened = Trees::new(mode, Arc::clone(&releases));
     for tree in &config.trees {
         opened.open(&config, tree, standing, tasks).await?;
     }
@@ -191,6 +193,7 @@ fn resolve(listen: &Listen) -> Result<SocketAddr, Failure> {
 
 /// The trees of one node, as they are opened.
 struct Trees {
+    mode: NodeMode,
     releases: Arc<Releases>,
     active: BTreeMap<TreeName, ActiveTree>,
     passive: BTreeMap<TreeName, PassiveTree>,
@@ -198,8 +201,9 @@ struct Trees {
 }
 
 impl Trees {
-    fn new(releases: Arc<Releases>) -> Self {
+    fn new(mode: NodeMode, releases: Arc<Releases>) -> Self {
         Self {
+            mode,
             releases,
             active: BTreeMap::new(),
             passive: BTreeMap::new(),
@@ -221,7 +225,22 @@ impl Trees {
             self.active.insert(tree.name.clone(), active);
             self.publishers.push(publisher);
         } else {
-            let passive = open_replica(tree, work_dir).await?;
+            let markers = work_dir.join("markers");
+            let mut passive = open_replica(tree, work_dir).await?;
+            if self.mode == NodeMode::Daemon {
+                let (looks, queue) = mpsc::channel(COMMANDS_MAX);
+                let watch = DriftWatch {
+                    tree: passive.clone(),
+                    root: tree.path.clone(),
+                    markers,
+                    rescan: Duration::from_secs(config.watch.rescan_s),
+                    looks: queue,
+                };
+                passive.looks = Some(looks);
+                tasks.spawn(async move {
+                    let Stopped = watch.run().await;
+                });
+            }
             let kept = passive.clone();
             tasks.spawn(async move {
                 let Stopped = keeper::keep(kept).await;

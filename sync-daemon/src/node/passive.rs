@@ -1,6 +1,7 @@
 //! One tree on the passive: a handle to the thread that owns its replica.
 
 use std::{
+    collections::BTreeMap,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -9,23 +10,20 @@ use std::{
 };
 
 use sync_core::{
-    Action, Change, Entry, FileEntry, GenerationHeader, Manifest, Position, TreeName,
+    Action, Change, Entry, FileEntry, GenerationHeader, Manifest, Position, RelPath, TreeName,
     guard::Guard,
     recipe::Recipe,
     wire::{PlanId, Range, Refusal, TreeStatus},
 };
 use sync_fs::{
     Replica,
-    replica::{
-        AdoptError, Applied, Committed, DriftKind, Drifted, Intake, IntakeError, LargeIntake,
-    },
+    replica::{AdoptError, Applied, Committed, Drifted, Intake, IntakeError, LargeIntake},
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::error::with_causes;
 use crate::{
-    events::{self, PathText},
     failure::{Failure, FailureKind},
     tree_thread::{Stopped, TreeThread},
 };
@@ -33,9 +31,6 @@ use crate::{
 /// What to say of a root that is not the directory that was synchronised.
 const REPLACED: &str = "another directory stands in the tree's place; mount the right file system and \
      restart the daemon, or replace what is there with `apim-sync bootstrap --confirm <this node's name>`";
-/// Drifted paths named in a status.
-const DRIFT_SHOWN_MAX: usize = 1_000;
-
 /// What the tree's thread owns.
 pub(super) struct ReplicaThread {
     pub(super) replica: Replica,
@@ -66,7 +61,8 @@ pub(super) struct PassiveState {
     pub(super) intake: IntakeState,
     /// Why generations cannot be applied now.
     pub(super) problem: Option<String>,
-    pub(super) drift: Vec<Drifted>,
+    /// What is not as agreed, as far as is known.
+    pub(super) drift: BTreeMap<RelPath, Drifted>,
 }
 
 /// A handle to one tree of the passive. Cheap to clone.
@@ -77,6 +73,8 @@ pub(super) struct PassiveTree {
     /// Generations are taken in one after the other.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) state: Arc<watch::Sender<PassiveState>>,
+    /// Asks the tree's drift watch to look now; none where no daemon runs.
+    pub(super) looks: Option<mpsc::Sender<oneshot::Sender<()>>>,
     /// Whether files that were never synchronised may be replaced.
     replacing: Arc<AtomicBool>,
 }
@@ -108,8 +106,22 @@ impl ReplicaThread {
             staged: self.replica.staged_contents(),
             intake: IntakeState::default(),
             problem: self.problem(),
-            drift: Vec::new(),
+            drift: BTreeMap::new(),
         }
+    }
+
+    /// The directories of the agreed state.
+    pub(super) fn directories(&self) -> Vec<RelPath> {
+        let entries = self.replica.agreed().iter();
+        let directories = entries.filter(|(_, entry)| entry.is_directory());
+        directories.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Those of `paths` that are directories of the agreed state.
+    pub(super) fn directories_at(&self, paths: &[RelPath]) -> Vec<RelPath> {
+        let agreed = self.replica.agreed();
+        let is_directory = |path: &&RelPath| agreed.get(path).is_some_and(Entry::is_directory);
+        paths.iter().filter(is_directory).cloned().collect()
     }
 
     fn problem(&self) -> Option<String> {
@@ -153,8 +165,21 @@ impl PassiveTree {
             thread,
             turn: Arc::default(),
             state: Arc::new(watch::Sender::new(state)),
+            looks: None,
             replacing: Arc::default(),
         }
+    }
+
+    /// Has the drift watch look at everything that happened before. Returns
+    /// `false` where there is none: then only a scan knows.
+    pub(super) async fn look(&self) -> Result<bool, Stopped> {
+        let Some(looks) = &self.looks else {
+            return Ok(false);
+        };
+        let (asker, answered) = oneshot::channel();
+        looks.send(asker).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)?;
+        Ok(true)
     }
 
     /// Takes a root that was replaced as it is. Returns whether it was.
@@ -183,21 +208,6 @@ impl PassiveTree {
             entries: state.agreed.totals().entries,
             staged: state.staged,
         }
-    }
-
-    /// Drift as a status shows it.
-    pub(super) fn drift_report(&self) -> Vec<events::Drift> {
-        let state = self.state.borrow();
-        let shown = state
-            .drift
-            .iter()
-            .take(DRIFT_SHOWN_MAX)
-            .map(|drift| events::Drift {
-                tree: self.name.to_string(),
-                path: PathText::from(&drift.path),
-                kind: drift_kind(&drift.kind),
-            });
-        shown.collect()
     }
 
     /// Begins to take a generation in.
@@ -470,14 +480,4 @@ fn refusal(error: IntakeError) -> Refusal {
 
 fn unable(error: &dyn std::error::Error) -> Refusal {
     Refusal::Unable(with_causes(error))
-}
-
-fn drift_kind(kind: &DriftKind) -> events::DriftKind {
-    match kind {
-        DriftKind::Edited | DriftKind::Metadata | DriftKind::Touched | DriftKind::Unreadable(_) => {
-            events::DriftKind::Edited
-        }
-        DriftKind::Missing => events::DriftKind::Deleted,
-        DriftKind::Extra => events::DriftKind::Created,
-    }
 }

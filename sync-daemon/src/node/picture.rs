@@ -6,14 +6,16 @@ use sync_core::{
     TreeName,
     wire::{Refusal, View},
 };
-use sync_fs::{
-    replica::{DriftKind, Drifted},
-    scan::Progress,
-};
+use sync_fs::{replica::DriftKind, scan::Progress};
 use tokio::sync::watch;
 
 use super::{
-    Shared, active::ActiveTree, audit::Shown, error::SessionError, passive::PassiveTree,
+    Shared,
+    active::ActiveTree,
+    audit::Shown,
+    drift,
+    error::SessionError,
+    passive::{PassiveState, PassiveTree},
     publisher::Command,
 };
 
@@ -91,6 +93,9 @@ async fn of_passive(
             touched: Vec::new(),
         }));
     }
+    if view == View::Disk && tree.look().await? {
+        return Ok(Ok(shown(&tree.state.borrow())));
+    }
     let deep = view == View::Deep;
     let _turn = tree.turn.lock().await;
     let drift = tree
@@ -99,24 +104,31 @@ async fn of_passive(
         .await?;
     Ok(match drift {
         Ok(drift) => {
-            let (mut unreadable, mut touched) = (Vec::new(), Vec::new());
-            for Drifted { path, kind, .. } in &drift.paths {
-                match kind {
-                    DriftKind::Touched => touched.push(path.clone()),
-                    DriftKind::Unreadable(reason) => {
-                        unreadable.push((path.clone(), reason.clone()));
-                    }
-                    _ => {}
-                }
-            }
-            let manifest = drift.disk;
-            tree.state.send_modify(|state| state.drift = drift.paths);
-            Ok(Shown {
-                manifest,
-                unreadable,
-                touched,
-            })
+            let paths = drift
+                .paths
+                .into_iter()
+                .map(|drift| (drift.path.clone(), drift));
+            let drift = paths.collect();
+            tree.state.send_modify(|state| state.drift = drift);
+            Ok(shown(&tree.state.borrow()))
         }
         Err(error) => Err(Refusal::Unable(error.to_string())),
     })
+}
+
+/// The disk of a passive as it is known.
+fn shown(state: &PassiveState) -> Shown {
+    let (mut unreadable, mut touched) = (Vec::new(), Vec::new());
+    for (path, drifted) in &state.drift {
+        match &drifted.kind {
+            DriftKind::Touched => touched.push(path.clone()),
+            DriftKind::Unreadable(reason) => unreadable.push((path.clone(), reason.clone())),
+            _ => {}
+        }
+    }
+    Shown {
+        manifest: drift::disk(state),
+        unreadable,
+        touched,
+    }
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     Shared,
     active::ActiveTree,
+    drift,
     error::{describe, refusal_failure},
     passive::PassiveTree,
     peers::{Link, Peer},
@@ -51,11 +52,7 @@ pub(super) fn of(shared: &Shared) -> Status {
             .iter()
             .map(|(id, peer)| peer_status(shared, id, peer))
             .collect(),
-        drift: shared
-            .passive
-            .values()
-            .flat_map(PassiveTree::drift_report)
-            .collect(),
+        drift: shared.passive.values().flat_map(drift::report).collect(),
         held: shared.active.values().flat_map(held).collect(),
         guard,
     }
