@@ -75,7 +75,10 @@ impl Pusher {
     }
 
     async fn follow(&self, status: &TreeStatus) -> Result<Infallible, SessionError> {
-        self.outdo(status.position.generation).await?;
+        let published = self.tree.published.borrow().position;
+        if status.position.generation > published.generation {
+            self.outdo(status.position.generation).await?;
+        }
         let mut base: Option<Manifest> = None;
         let mut ask_first = status.staged > 0;
         self.note(|tree| tree.base = None);
@@ -100,13 +103,11 @@ impl Pusher {
     }
 
     /// Makes sure that what is published next has a higher number than what the
-    /// peer has seen: a restored state directory may have lost some.
+    /// peer has seen: a kill or a restored state directory may have lost some.
     async fn outdo(&self, theirs: Generation) -> Result<(), SessionError> {
-        if theirs > self.tree.published.borrow().position.generation {
-            self.tree
-                .barrier(|answer| Command::Outdo(theirs, answer))
-                .await?;
-        }
+        self.tree
+            .barrier(|answer| Command::Outdo(theirs, answer))
+            .await?;
         Ok(())
     }
 
@@ -401,8 +402,16 @@ impl Pusher {
 
     async fn refused(&self, heal: u64, refusal: &Refusal) -> Result<(), SessionError> {
         match refusal {
-            // The next round asks the peer where it stands.
-            Refusal::Base(_) | Refusal::Superseded => return Ok(()),
+            // The next round asks the peer where it stands. The number it stands
+            // at belongs to another root: it must not come again.
+            Refusal::Base(theirs) => {
+                let ours = self.tree.published.borrow().position.generation;
+                if theirs.generation >= ours {
+                    self.outdo(theirs.generation).await?;
+                }
+                return Ok(());
+            }
+            Refusal::Superseded => return Ok(()),
             Refusal::Epoch(_) | Refusal::Role { .. } | Refusal::Protocol(_) => {
                 return Err(SessionError::Refused(refusal.clone()));
             }
