@@ -185,7 +185,7 @@ pub struct TransferSummary {
     pub tree: String,
     /// The other node.
     pub peer: String,
-    /// Paths changed.
+    /// Files and links changed; directories are not counted.
     pub files: u64,
     /// Bytes in the new contents.
     pub bytes: u64,

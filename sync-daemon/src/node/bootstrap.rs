@@ -80,7 +80,7 @@ fn confirmed(shared: &Shared, confirm: Option<&str>) -> Result<bool, Failure> {
         Some(name) => {
             let name = sync_core::path::escape(name.as_bytes());
             Err(Failure::new(
-                FailureKind::Usage,
+                FailureKind::Halted,
                 format!("bootstrapping: `--confirm {name}` does not name this node"),
             )
             .hint(format!(

@@ -11,7 +11,7 @@ use std::{
 
 use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, Manifest, Position, RelPath, TreeName,
-    guard::Guard,
+    guard::{Guard, Verdict},
     recipe::Recipe,
     wire::{PlanId, Range, Refusal, TreeStatus},
 };
@@ -22,7 +22,7 @@ use sync_fs::{
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::warn;
 
-use super::error::with_causes;
+use super::{error::with_causes, peers::Halt, releases::Releases};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::{Stopped, TreeThread},
@@ -59,6 +59,8 @@ pub(super) struct PassiveState {
     pub(super) agreed: Manifest,
     pub(super) staged: u64,
     pub(super) intake: IntakeState,
+    /// The plan that this node's guard halted last.
+    pub(super) halt: Option<Halt>,
     /// Why generations cannot be applied now.
     pub(super) problem: Option<String>,
     /// What is not as agreed, as far as is known.
@@ -77,6 +79,22 @@ pub(super) struct PassiveTree {
     pub(super) looks: Option<mpsc::Sender<oneshot::Sender<()>>>,
     /// Whether files that were never synchronised may be replaced.
     replacing: Arc<AtomicBool>,
+}
+
+/// Who may have released a halted plan: the active's operator, or this node's.
+pub(super) struct Released {
+    pub(super) by_active: Option<PlanId>,
+    pub(super) here: Arc<Releases>,
+}
+
+impl Released {
+    /// The id under which the plan just judged was released.
+    fn of(&self, verdict: Verdict) -> Option<PlanId> {
+        match verdict {
+            Verdict::Halt { plan, .. } if self.here.contains(plan) => Some(plan),
+            _ => self.by_active,
+        }
+    }
 }
 
 /// A generation that every name shows.
@@ -105,6 +123,7 @@ impl ReplicaThread {
             agreed: self.replica.agreed().clone(),
             staged: self.replica.staged_contents(),
             intake: IntakeState::default(),
+            halt: None,
             problem: self.problem(),
             drift: BTreeMap::new(),
         }
@@ -216,7 +235,7 @@ impl PassiveTree {
         header: GenerationHeader,
         changes: Vec<Change>,
         guard: Guard,
-        released: Option<PlanId>,
+        released: Released,
     ) -> Answer<()> {
         let replacing = self.replacing.load(Ordering::Relaxed);
         let wanted = changes.iter().filter(|change| puts_file(change)).count() as u64;
@@ -226,17 +245,23 @@ impl PassiveTree {
                 ..IntakeState::default()
             }
         });
-        self.thread
+        let begun = self
+            .thread
             .run(move |tree| {
                 tree.replaced |= !tree.replica.is_in_place();
                 if tree.replaced {
                     return Err(Refusal::Unable(REPLACED.to_owned()));
                 }
                 tree.replica.set_overwrite(replacing);
+                let released =
+                    released.of(guard.judge(tree.replica.agreed(), &changes, &header.tree));
                 tree.intake = Some(tree.replica.begin(header, changes, &guard, released)?);
                 Ok(())
             })
-            .await
+            .await?;
+        self.state
+            .send_modify(|state| state.halt = halt_of(begun.as_ref().err()));
+        Ok(begun)
     }
 
     /// Takes small contents, by position in the change list. One that is not
@@ -427,9 +452,11 @@ impl PassiveTree {
     fn publish(&self, new: PassiveState, refusal: Option<&Refusal>) {
         self.state.send_modify(|state| {
             let (intake, drift) = (state.intake, std::mem::take(&mut state.drift));
+            let halt = state.halt.take();
             let problem = refusal.map(super::error::describe).or(new.problem.clone());
             *state = PassiveState {
                 intake,
+                halt,
                 drift,
                 problem,
                 ..new
@@ -463,6 +490,22 @@ impl PassiveTree {
         self.thread
             .run(move |tree| work(tree.large.as_mut().ok_or_else(no_generation)?).map_err(refusal))
             .await
+    }
+}
+
+fn halt_of(refusal: Option<&Refusal>) -> Option<Halt> {
+    match refusal {
+        Some(Refusal::Guard {
+            plan,
+            deletions,
+            files,
+        }) => Some(Halt {
+            plan: *plan,
+            deletions: *deletions,
+            files: *files,
+            reason: "this passive's own guard".to_owned(),
+        }),
+        _ => None,
     }
 }
 

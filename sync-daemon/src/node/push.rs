@@ -35,6 +35,9 @@ use crate::{
 /// Contents up to this many bytes in all are sent without asking whether the
 /// passive has them: a round trip costs more.
 const UNASKED_BYTES_MAX: u64 = 256 << 10;
+/// How soon a passive whose guard halted is asked again: its operator may have
+/// released the plan there.
+const GUARD_RETRY: Duration = Duration::from_secs(5);
 /// How long a passive that cannot take a generation is left in peace.
 const UNABLE_WAIT: Duration = Duration::from_secs(2);
 
@@ -430,7 +433,7 @@ impl Pusher {
                         reason,
                     },
                 );
-                return self.wait_for_change(None).await;
+                return self.wait_for_change(Some(GUARD_RETRY)).await;
             }
             _ => {}
         }

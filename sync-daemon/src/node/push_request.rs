@@ -340,7 +340,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, change: &Reported) {
-        self.files += 1;
+        self.files += u64::from(!change.is_directory);
         self.bytes += change.summary.bytes;
     }
 

@@ -13,7 +13,12 @@ use sync_core::{
 };
 use tracing::{info, warn};
 
-use super::{Shared, error::SessionError, fetch, passive::PassiveTree};
+use super::{
+    Shared,
+    error::SessionError,
+    fetch,
+    passive::{PassiveTree, Released},
+};
 use crate::{
     identity::NodeId,
     transport::{Connection, Stream},
@@ -100,7 +105,11 @@ impl Receiving<'_> {
             .ok_or_else(|| SessionError::protocol("more contents announced than there are"))?
             .to_vec();
         let guard = self.shared.guard();
-        let (header, released) = (self.offer.header.clone(), self.offer.released);
+        let header = self.offer.header.clone();
+        let released = Released {
+            by_active: self.offer.released,
+            here: Arc::clone(&self.shared.releases),
+        };
         let count = changes.len();
         self.tree
             .begin(header, changes, guard, released)

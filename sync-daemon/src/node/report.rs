@@ -1,7 +1,7 @@
 //! What a push did, for those who asked for it.
 
 use sync_core::{
-    Change, Manifest, TreeName,
+    Action, Change, Entry, Manifest, TreeName,
     plan::{self, Summary},
 };
 
@@ -20,6 +20,7 @@ pub(super) struct PushReport {
 pub(super) struct Reported {
     pub(super) summary: Summary,
     pub(super) itemized: String,
+    pub(super) is_directory: bool,
     pub(super) sent_bytes: u64,
 }
 
@@ -40,9 +41,17 @@ pub(super) fn describe(
             let change = by_path.get(&summary.path)?;
             Some(Reported {
                 itemized: plan::itemize(change, base.get(&change.path)),
+                is_directory: is_directory(base, change),
                 sent_bytes: sent(change),
                 summary,
             })
         })
         .collect()
+}
+
+fn is_directory(base: &Manifest, change: &Change) -> bool {
+    match &change.action {
+        Action::Put(entry) => entry.is_directory(),
+        Action::Delete => base.get(&change.path).is_some_and(Entry::is_directory),
+    }
 }

@@ -32,10 +32,7 @@ const HELLO_TREES_MAX: usize = sync_core::limits::TREES_MAX;
 
 /// Greets as the side that dialled.
 pub(super) async fn greet(shared: &Shared, connection: &Connection) -> Result<Hello, SessionError> {
-    let mut stream = connection.open().await?;
-    stream.send(&Opening::Hello(shared.hello())).await?;
-    let theirs = stream.receive::<Hello>().await?;
-    stream.finish().await?;
+    let theirs = connection.open_hello(shared.hello()).await?;
     if let Some(refusal) = &theirs.refused {
         return Err(SessionError::Refused(refusal.clone()));
     }

@@ -301,6 +301,13 @@ impl Shared {
             )
             .hint("`apim-sync status` shows the halted plans and their ids")
         })?;
+        if self.mode == NodeMode::Daemon && !self.is_halted(id) {
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!("releasing {id}: no such plan is halted"),
+            )
+            .hint("`apim-sync status` shows the halted plans and their ids"));
+        }
         self.releases.add(id)?;
         self.peers.edit(|peers| {
             for tree in peers.values_mut().flat_map(|peer| peer.trees.values_mut()) {
@@ -309,6 +316,15 @@ impl Shared {
         });
         info!(plan = %id, "released");
         Ok(())
+    }
+
+    fn is_halted(&self, plan: PlanId) -> bool {
+        let id = plan.to_string();
+        super::status::of(self)
+            .guard
+            .plans
+            .iter()
+            .any(|halted| halted.plan == id)
     }
 
     pub(super) fn needs_active(&self, doing: &str) -> Failure {

@@ -195,6 +195,7 @@ fn pending(shared: &Shared, peer: &Peer) -> u64 {
 
 fn guard(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
     let mut plans: Vec<HaltedPlan> = shared.active.values().filter_map(replaced_root).collect();
+    plans.extend(shared.passive.values().filter_map(halted_here));
     for peer in peers.values() {
         for (tree, known) in &peer.trees {
             if let Some(halt) = &known.halt {
@@ -234,5 +235,17 @@ fn replaced_root(tree: &ActiveTree) -> Option<HaltedPlan> {
         peer: "*".to_owned(),
         deletions: 0,
         files,
+    })
+}
+
+/// What this passive's own guard does not take.
+fn halted_here(tree: &PassiveTree) -> Option<HaltedPlan> {
+    let halt = tree.state.borrow().halt.clone()?;
+    Some(HaltedPlan {
+        plan: halt.plan.to_string(),
+        tree: tree.name.to_string(),
+        peer: "*".to_owned(),
+        deletions: halt.deletions,
+        files: halt.files,
     })
 }
