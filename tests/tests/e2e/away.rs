@@ -79,7 +79,7 @@ fn a_passive_that_lost_its_state_is_bootstrapped_again_in_place() {
         .passive
         .run(&["bootstrap", "--confirm", "apim-2"])
         .exits(0);
-    world.until_equal(Strictness::Identity);
     world.passive.start();
+    world.until_equal(Strictness::Identity);
     world.until_in_step();
 }

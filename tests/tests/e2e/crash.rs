@@ -6,7 +6,6 @@ use sync_tests::{
     Rng, World,
     artifacts::{Api, FILES_PER_API},
     compare::{self, Strictness},
-    wait,
 };
 
 /// APIs in one generation: 300 files.
@@ -43,19 +42,16 @@ fn a_passive_killed_at_any_moment_stands_at_one_generation() {
     world.verify_clean();
 }
 
-/// A one-shot push, during which the passive is killed after `delay_ms`.
+/// Kills the passive `delay_ms` after a one-shot push began.
 fn kill_during_a_push(world: &mut World, delay_ms: u64) {
-    let mut command = world
-        .active
-        .command(&["push", "--wait=applied", "--timeout", "2"]);
+    let mut command = world.active.command(&["push", "--wait=applied"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut push = command.spawn().unwrap();
     // Not a wait: a random moment is the subject.
     thread::sleep(Duration::from_millis(delay_ms));
     world.passive.kill();
-    wait::until("the push to end", wait::DEADLINE, || {
-        push.try_wait().unwrap().ok_or("it still runs")
-    });
+    push.kill().unwrap();
+    push.wait().unwrap();
 }
 
 /// How many files of `apis` the passive shows exactly.
