@@ -17,7 +17,10 @@ use sync_fs::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::publisher::{Command, Published};
+use super::{
+    directories::{directories, directories_below},
+    publisher::{Command, Published},
+};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::{Stopped, TreeThread},
@@ -78,11 +81,13 @@ impl SourceThread {
 
     /// The directories of the accepted state.
     pub(super) fn directories(&self) -> Vec<RelPath> {
-        let entries = self.source.manifest().iter();
-        entries
-            .filter(|(_, entry)| entry.is_directory())
-            .map(|(path, _)| path.clone())
-            .collect()
+        directories(self.source.manifest())
+    }
+
+    /// The directories of the accepted state at and below those of `paths` that
+    /// are directories.
+    pub(super) fn directories_below(&self, paths: &[RelPath]) -> Vec<RelPath> {
+        directories_below(self.source.manifest(), paths)
     }
 
     /// What the disk holds now; `deep` reads every byte again.

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use sync_core::{
-    Position, TreeName,
+    Position, Root, TreeName,
     wire::{Opening, Refusal, Reply},
 };
 
-use super::{Shared, error::SessionError, peers::Peer};
+use super::{Shared, error::SessionError, peers::PeerTree};
 use crate::{
     identity::NodeId,
     transport::{Connection, Stream},
@@ -54,7 +54,20 @@ pub(super) async fn serve(
         stream.send(&Reply::Refused(refusal)).await?;
         return Ok(());
     };
+    // What was judged before this request says nothing about it.
+    let mut heal = 0;
+    shared.peers.update_tree(&peer, tree, |known| {
+        known.heal_wanted += 1;
+        heal = known.heal_wanted;
+    });
     loop {
+        if shared.is_paused() {
+            let reason = "sending is paused on the active (`apim-sync resume` there)".to_owned();
+            stream
+                .send(&Reply::Refused(Refusal::Unable(reason)))
+                .await?;
+            return Ok(());
+        }
         let problem = active.published.borrow().problem.clone();
         if let Some(problem) = problem {
             stream
@@ -66,7 +79,7 @@ pub(super) async fn serve(
             // As it is now: the first look may have ended since.
             let now = active.published.borrow();
             let root = now.scanned.then_some(now.position.root);
-            outcome(peers.get(&peer)?, tree, root)
+            outcome(peers.get(&peer)?.trees.get(tree)?, heal, root)
         });
         match outcome.await {
             Some(reply) => {
@@ -79,9 +92,9 @@ pub(super) async fn serve(
     }
 }
 
-fn outcome(peer: &Peer, tree: &TreeName, root: Option<sync_core::Root>) -> Option<Reply> {
-    let known = peer.trees.get(tree)?;
-    if let Some(halt) = &known.halt {
+fn outcome(known: &PeerTree, heal: u64, root: Option<Root>) -> Option<Reply> {
+    let judged = known.heal_judged >= heal;
+    if let (Some(halt), true) = (&known.halt, judged) {
         let (plan, deletions, files) = (halt.plan, halt.deletions, halt.files);
         return Some(Reply::Refused(Refusal::Guard {
             plan,
@@ -89,11 +102,11 @@ fn outcome(peer: &Peer, tree: &TreeName, root: Option<sync_core::Root>) -> Optio
             files,
         }));
     }
-    if let Some(refusal) = &known.refusal {
+    if let (Some(refusal), true) = (&known.refusal, judged) {
         return Some(Reply::Refused(refusal.clone()));
     }
     let position = known.applied?;
-    (known.base.is_some() && Some(position.root) == root).then_some(Reply::Applied {
+    (known.heal_done >= heal && Some(position.root) == root).then_some(Reply::Applied {
         position,
         kept_aside: 0,
     })

@@ -173,7 +173,7 @@ impl Running {
                 .thread
                 .run(move |tree| {
                     let found = tree.replica.drift_at(&paths);
-                    let directories = tree.directories_at(&paths);
+                    let directories = tree.directories_below(&paths);
                     found.map(|found| (paths, found, directories))
                 })
                 .await?;

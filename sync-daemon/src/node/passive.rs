@@ -22,7 +22,12 @@ use sync_fs::{
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::warn;
 
-use super::{error::with_causes, peers::Halt, releases::Releases};
+use super::{
+    directories::{directories, directories_below},
+    error::with_causes,
+    peers::Halt,
+    releases::Releases,
+};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::{Stopped, TreeThread},
@@ -131,16 +136,13 @@ impl ReplicaThread {
 
     /// The directories of the agreed state.
     pub(super) fn directories(&self) -> Vec<RelPath> {
-        let entries = self.replica.agreed().iter();
-        let directories = entries.filter(|(_, entry)| entry.is_directory());
-        directories.map(|(path, _)| path.clone()).collect()
+        directories(self.replica.agreed())
     }
 
-    /// Those of `paths` that are directories of the agreed state.
-    pub(super) fn directories_at(&self, paths: &[RelPath]) -> Vec<RelPath> {
-        let agreed = self.replica.agreed();
-        let is_directory = |path: &&RelPath| agreed.get(path).is_some_and(Entry::is_directory);
-        paths.iter().filter(is_directory).cloned().collect()
+    /// The directories of the agreed state at and below those of `paths` that are
+    /// directories.
+    pub(super) fn directories_below(&self, paths: &[RelPath]) -> Vec<RelPath> {
+        directories_below(self.replica.agreed(), paths)
     }
 
     fn problem(&self) -> Option<String> {

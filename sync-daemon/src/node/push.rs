@@ -84,7 +84,6 @@ impl Pusher {
         }
         let mut base: Option<Manifest> = None;
         let mut ask_first = status.staged > 0;
-        self.note(|tree| tree.base = None);
         loop {
             let target = self.wait_for_work(base.as_ref()).await?;
             let known = match base.take() {

@@ -148,6 +148,10 @@ fn start_pushers(
                 .update_tree(&peer, &tree.name, |known| known.refusal = Some(refusal));
             continue;
         };
+        // Where the peer stands is asked anew.
+        shared
+            .peers
+            .update_tree(&peer, &tree.name, |known| known.base = None);
         let pusher = Pusher {
             shared: Arc::clone(shared),
             peer,

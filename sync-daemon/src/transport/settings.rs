@@ -107,9 +107,14 @@ pub(super) fn widen(connection: &quinn::Connection) {
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
 }
 
+/// Packets are not probed in finer steps: each probe is a packet of its size, and
+/// most connections carry little.
+const MTU_STEP_BYTES_MIN: u16 = 1_400;
+
 fn transport(window_bytes: u32, streams_max: u32) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(UDP_PAYLOAD_BYTES_MAX);
+    discovery.minimum_change(MTU_STEP_BYTES_MIN);
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW_BYTES);
     let idle = IdleTimeout::try_from(IDLE).expect("30 s fit a QUIC integer");

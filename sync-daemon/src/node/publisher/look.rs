@@ -28,13 +28,15 @@ impl Running {
             return Ok(());
         }
         let paths = due.clone();
-        let looked = self
+        let (looked, directories) = self
             .publisher
             .thread
-            .run(move |tree| tree.source.observe(&paths))
+            .run(move |tree| (tree.source.observe(&paths), tree.directories_below(&paths)))
             .await?;
         match looked {
             Ok(observations) => {
+                // A directory that went and came back lost its watch.
+                self.watch_and_look_again(directories);
                 self.unchanged(&due, &observations);
                 self.take(observations).await?;
                 self.publish().await
@@ -138,6 +140,16 @@ impl Running {
         any
     }
 
+    /// Watch, then list: what came before the watch is found by looking again.
+    fn watch_and_look_again(&mut self, directories: Vec<RelPath>) {
+        let now = self.now();
+        for directory in directories {
+            if self.add_watches(vec![directory.clone()]) {
+                self.settle.touched(directory, now);
+            }
+        }
+    }
+
     /// What was looked at and not observed is as the manifest has it.
     fn unchanged(&mut self, due: &[RelPath], observations: &Observations) {
         let now = self.now();
@@ -160,13 +172,7 @@ impl Running {
     /// Decides about each observation: accepts what may travel, holds the rest.
     async fn take(&mut self, observations: Observations) -> Result<(), Stopped> {
         let now = self.now();
-        let directories: Vec<RelPath> = new_directories(&observations).collect();
-        for directory in directories {
-            // Watch, then list: what came before the watch is found by looking again.
-            if self.add_watches(vec![directory.clone()]) {
-                self.settle.touched(directory, now);
-            }
-        }
+        self.watch_and_look_again(new_directories(&observations).collect());
         let mut accepted = Vec::new();
         for observation in observations.list {
             self.ripe.remove(&observation.path);
