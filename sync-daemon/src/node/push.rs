@@ -8,14 +8,19 @@
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use sync_core::{
-    Action, Change, ContentId, Entry, Generation, GenerationHeader, Manifest, Position,
+    Action, ContentId, Entry, Generation, Manifest,
     guard::{Guard, Verdict},
-    plan,
-    section::{self, SectionWriter, SmallContent},
-    wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply, TreeStatus, View},
+    wire::{PlanId, Refusal, TreeStatus, View},
 };
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
+
+mod round;
+mod send;
+
+use round::Round;
+use send::Outcome;
+pub(super) use send::select;
 
 use super::{
     Shared,
@@ -28,13 +33,10 @@ use super::{
 };
 use crate::{
     identity::NodeId,
-    transport::{Connection, Stream, Traffic},
+    transport::{Connection, Traffic},
     tree_thread::Stopped,
 };
 
-/// Contents up to this many bytes in all are sent without asking whether the
-/// passive has them: a round trip costs more.
-const UNASKED_BYTES_MAX: u64 = 256 << 10;
 /// How soon a passive whose guard halted is asked again: its operator may have
 /// released the plan there.
 const GUARD_RETRY: Duration = Duration::from_secs(5);
@@ -48,24 +50,6 @@ pub(super) struct Pusher {
     pub(super) peer_name: String,
     pub(super) connection: Connection,
     pub(super) tree: ActiveTree,
-}
-
-/// How one generation ended.
-enum Outcome {
-    Applied {
-        position: Position,
-        sent: BTreeSet<ContentId>,
-    },
-    Refused(Refusal),
-}
-
-/// One round's work.
-struct Round {
-    target: Published,
-    base: Manifest,
-    changes: Arc<Vec<Change>>,
-    /// The last request to heal that this round carries out.
-    heal: u64,
 }
 
 impl Pusher {
@@ -169,25 +153,6 @@ impl Pusher {
         Ok(audit.walk(local).await?.manifest)
     }
 
-    /// Derives what is to be sent, drift on the peer included where that was
-    /// asked for.
-    async fn round(&self, target: Published, base: Manifest) -> Result<Round, SessionError> {
-        let mut changes = plan::changes_between(&target.manifest, &base);
-        let known = self.peer_tree();
-        if known.heal_wanted > known.heal_done {
-            let audit =
-                audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
-            let disk = audit.walk(&base).await?.manifest;
-            add_healing(&mut changes, &target.manifest, &base, &disk);
-        }
-        Ok(Round {
-            target,
-            base,
-            changes: Arc::new(changes),
-            heal: known.heal_wanted,
-        })
-    }
-
     /// Asks the guard. `None` when the round is halted; else the plan id that
     /// tells the peer that an operator approved.
     fn judge(&self, round: &Round) -> Option<Option<PlanId>> {
@@ -284,124 +249,6 @@ impl Pusher {
         });
     }
 
-    /// One generation: offer, change list, contents, answers.
-    async fn send(
-        &self,
-        round: &Round,
-        released: Option<PlanId>,
-        ask_first: bool,
-    ) -> Result<Outcome, SessionError> {
-        let contents = section::small_contents(&round.changes);
-        let following = if ask_first {
-            0
-        } else {
-            unasked(round, &contents)
-        };
-        let count = |count: usize| {
-            u32::try_from(count)
-                .map_err(|_| SessionError::protocol("more changes than a generation can have"))
-        };
-        let position = round.target.position;
-        let offer = Offer {
-            header: GenerationHeader {
-                tree: self.tree.name.clone(),
-                epoch: position.epoch,
-                generation: position.generation,
-                base: round.base.root(),
-                root: position.root,
-            },
-            changes: count(round.changes.len())?,
-            contents_following: count(following)?,
-            released,
-        };
-        let _serving = self.tree.serve(&round.changes);
-        let mut stream = self.connection.open().await?;
-        stream.feed(&Opening::Generation(offer)).await?;
-        let mut section = SectionWriter::new();
-        for change in round.changes.iter() {
-            feed_blocks(&mut stream, section.change(change)).await?;
-        }
-        self.send_contents(&mut stream, section, &round.changes, &contents[..following])
-            .await?;
-        let mut sent = contents[..following]
-            .iter()
-            .map(|content| content.id)
-            .collect();
-        match self
-            .answer_replies(&mut stream, &round.changes, &contents, &mut sent)
-            .await?
-        {
-            Ok(position) => Ok(Outcome::Applied { position, sent }),
-            Err(refusal) => Ok(Outcome::Refused(refusal)),
-        }
-    }
-
-    /// Reads contents on the tree's thread in batches and sends them as they come.
-    async fn send_contents(
-        &self,
-        stream: &mut Stream,
-        mut section: SectionWriter,
-        changes: &Arc<Vec<Change>>,
-        contents: &[SmallContent],
-    ) -> Result<(), SessionError> {
-        const BATCH: usize = 256;
-        for batch in contents.chunks(BATCH) {
-            let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
-            let changes = Arc::clone(changes);
-            let (blocks, writer) = self
-                .tree
-                .thread
-                .run(move |tree| {
-                    let mut blocks = Vec::new();
-                    for position in positions {
-                        let bytes = tree.read_content(&changes[position as usize]);
-                        blocks.extend(section.content(bytes.as_deref()));
-                    }
-                    (blocks, section)
-                })
-                .await?;
-            section = writer;
-            feed_blocks(stream, blocks).await?;
-        }
-        stream.send(&section.finish()).await?;
-        Ok(())
-    }
-
-    async fn answer_replies(
-        &self,
-        stream: &mut Stream,
-        changes: &Arc<Vec<Change>>,
-        contents: &[SmallContent],
-        sent: &mut BTreeSet<ContentId>,
-    ) -> Result<Result<Position, Refusal>, SessionError> {
-        loop {
-            match stream.receive::<Reply>().await? {
-                Reply::Working => {}
-                Reply::Need(ranges) => {
-                    let wanted = select(contents, &ranges)?;
-                    sent.extend(wanted.iter().map(|content| content.id));
-                    self.send_contents(stream, SectionWriter::new(), changes, &wanted)
-                        .await?;
-                }
-                Reply::Durable(position) => self.note(|tree| tree.durable = Some(position)),
-                Reply::Applied {
-                    position,
-                    kept_aside,
-                } => {
-                    if kept_aside > 0 {
-                        warn!(
-                            peer = %self.peer_name, tree = %self.tree.name, files = kept_aside,
-                            "files on the passive were not as expected; they are kept aside there"
-                        );
-                    }
-                    stream.finish().await?;
-                    return Ok(Ok(position));
-                }
-                Reply::Refused(refusal) => return Ok(Err(refusal)),
-            }
-        }
-    }
-
     async fn refused(&self, heal: u64, refusal: &Refusal) -> Result<(), SessionError> {
         match refusal {
             // The next round asks the peer where it stands. The number it stands
@@ -479,79 +326,4 @@ impl Pusher {
             .peers
             .update_tree(&self.peer, &self.tree.name, update);
     }
-}
-
-async fn feed_blocks(stream: &mut Stream, blocks: Vec<Block>) -> Result<(), SessionError> {
-    for block in blocks {
-        stream.feed(&block).await?;
-    }
-    Ok(())
-}
-
-/// How many of the small contents go along unasked: all of them towards an empty
-/// tree, else those of a small edit. Where the passive may have contents (many
-/// of them, or a rename or a change of mode among them), it is asked first.
-fn unasked(round: &Round, contents: &[SmallContent]) -> usize {
-    let bytes: u64 = contents.iter().map(|content| content.length).sum();
-    if round.base.totals().files == 0 {
-        return contents.len();
-    }
-    let held: BTreeSet<ContentId> = round
-        .changes
-        .iter()
-        .filter_map(|change| base_content(&round.base, change))
-        .collect();
-    let known = contents.iter().any(|content| held.contains(&content.id));
-    if known || bytes > UNASKED_BYTES_MAX {
-        0
-    } else {
-        contents.len()
-    }
-}
-
-/// The content that the peer has at the path of a change.
-fn base_content(base: &Manifest, change: &Change) -> Option<ContentId> {
-    Some(base.get(&change.path)?.as_file()?.content)
-}
-
-/// The small contents at the positions that the peer named.
-pub(super) fn select(
-    contents: &[SmallContent],
-    ranges: &[Range],
-) -> Result<Vec<SmallContent>, SessionError> {
-    let mut wanted = Vec::new();
-    for range in ranges {
-        let end = u64::from(range.start) + u64::from(range.count);
-        let first = contents.partition_point(|content| content.position < range.start);
-        let selected = contents[first..]
-            .iter()
-            .take_while(|content| u64::from(content.position) < end);
-        wanted.extend(selected.copied());
-        if wanted.len() > contents.len() {
-            return Err(SessionError::protocol(
-                "more contents wanted than there are",
-            ));
-        }
-    }
-    Ok(wanted)
-}
-
-/// Adds changes for paths where the peer's disk is neither what it should
-/// become nor already in the list.
-fn add_healing(changes: &mut Vec<Change>, target: &Manifest, base: &Manifest, disk: &Manifest) {
-    let listed: std::collections::BTreeSet<_> =
-        changes.iter().map(|change| change.path.clone()).collect();
-    for drift in base.diff(disk) {
-        if !listed.contains(&drift.path) {
-            let action = target
-                .get(&drift.path)
-                .cloned()
-                .map_or(Action::Delete, Action::Put);
-            changes.push(Change {
-                path: drift.path,
-                action,
-            });
-        }
-    }
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
 }

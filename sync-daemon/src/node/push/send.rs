@@ -1,0 +1,185 @@
+//! One generation on its way: offer, change list, contents, and what the passive
+//! answers.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use sync_core::{
+    Change, ContentId, GenerationHeader, Position,
+    section::{self, SectionWriter, SmallContent},
+    wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply},
+};
+use tracing::warn;
+
+use super::{
+    super::error::SessionError,
+    Pusher,
+    round::{Round, unasked},
+};
+use crate::transport::Stream;
+
+/// How one generation ended.
+pub(super) enum Outcome {
+    Applied {
+        position: Position,
+        sent: BTreeSet<ContentId>,
+    },
+    Refused(Refusal),
+}
+
+impl Pusher {
+    fn offer(
+        &self,
+        round: &Round,
+        following: usize,
+        released: Option<PlanId>,
+    ) -> Result<Offer, SessionError> {
+        let count = |count: usize| {
+            u32::try_from(count)
+                .map_err(|_| SessionError::protocol("more changes than a generation can have"))
+        };
+        let position = round.target.position;
+        Ok(Offer {
+            header: GenerationHeader {
+                tree: self.tree.name.clone(),
+                epoch: position.epoch,
+                generation: position.generation,
+                base: round.base.root(),
+                root: position.root,
+            },
+            changes: count(round.changes.len())?,
+            contents_following: count(following)?,
+            released,
+        })
+    }
+
+    /// One generation: offer, change list, contents, answers.
+    pub(super) async fn send(
+        &self,
+        round: &Round,
+        released: Option<PlanId>,
+        ask_first: bool,
+    ) -> Result<Outcome, SessionError> {
+        let contents = section::small_contents(&round.changes);
+        let following = if ask_first {
+            0
+        } else {
+            unasked(round, &contents)
+        };
+        let offer = self.offer(round, following, released)?;
+        let _serving = self.tree.serve(&round.changes);
+        let mut stream = self.connection.open().await?;
+        stream.feed(&Opening::Generation(offer)).await?;
+        let mut section = SectionWriter::new();
+        for change in round.changes.iter() {
+            feed_blocks(&mut stream, section.change(change)).await?;
+        }
+        self.send_contents(&mut stream, section, &round.changes, &contents[..following])
+            .await?;
+        let mut sent = contents[..following]
+            .iter()
+            .map(|content| content.id)
+            .collect();
+        match self
+            .answer_replies(&mut stream, &round.changes, &contents, &mut sent)
+            .await?
+        {
+            Ok(position) => Ok(Outcome::Applied { position, sent }),
+            Err(refusal) => Ok(Outcome::Refused(refusal)),
+        }
+    }
+
+    /// Reads contents on the tree's thread in batches and sends them as they come.
+    async fn send_contents(
+        &self,
+        stream: &mut Stream,
+        mut section: SectionWriter,
+        changes: &Arc<Vec<Change>>,
+        contents: &[SmallContent],
+    ) -> Result<(), SessionError> {
+        const BATCH: usize = 256;
+        for batch in contents.chunks(BATCH) {
+            let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
+            let changes = Arc::clone(changes);
+            let (blocks, writer) = self
+                .tree
+                .thread
+                .run(move |tree| {
+                    let mut blocks = Vec::new();
+                    for position in positions {
+                        let bytes = tree.read_content(&changes[position as usize]);
+                        blocks.extend(section.content(bytes.as_deref()));
+                    }
+                    (blocks, section)
+                })
+                .await?;
+            section = writer;
+            feed_blocks(stream, blocks).await?;
+        }
+        stream.send(&section.finish()).await?;
+        Ok(())
+    }
+
+    async fn answer_replies(
+        &self,
+        stream: &mut Stream,
+        changes: &Arc<Vec<Change>>,
+        contents: &[SmallContent],
+        sent: &mut BTreeSet<ContentId>,
+    ) -> Result<Result<Position, Refusal>, SessionError> {
+        loop {
+            match stream.receive::<Reply>().await? {
+                Reply::Working => {}
+                Reply::Need(ranges) => {
+                    let wanted = select(contents, &ranges)?;
+                    sent.extend(wanted.iter().map(|content| content.id));
+                    self.send_contents(stream, SectionWriter::new(), changes, &wanted)
+                        .await?;
+                }
+                Reply::Durable(position) => self.note(|tree| tree.durable = Some(position)),
+                Reply::Applied {
+                    position,
+                    kept_aside,
+                } => {
+                    if kept_aside > 0 {
+                        warn!(
+                            peer = %self.peer_name, tree = %self.tree.name, files = kept_aside,
+                            "files on the passive were not as expected; they are kept aside there"
+                        );
+                    }
+                    stream.finish().await?;
+                    return Ok(Ok(position));
+                }
+                Reply::Refused(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+}
+
+async fn feed_blocks(stream: &mut Stream, blocks: Vec<Block>) -> Result<(), SessionError> {
+    for block in blocks {
+        stream.feed(&block).await?;
+    }
+    Ok(())
+}
+
+/// The small contents at the positions that the peer named.
+pub(in crate::node) fn select(
+    contents: &[SmallContent],
+    ranges: &[Range],
+) -> Result<Vec<SmallContent>, SessionError> {
+    let mut wanted = Vec::new();
+    for range in ranges {
+        let end = u64::from(range.start) + u64::from(range.count);
+        let first = contents.partition_point(|content| content.position < range.start);
+        let selected = contents[first..]
+            .iter()
+            .take_while(|content| u64::from(content.position) < end);
+        wanted.extend(selected.copied());
+        if wanted.len() > contents.len() {
+            return Err(SessionError::protocol(
+                "more contents wanted than there are",
+            ));
+        }
+    }
+    Ok(wanted)
+}
