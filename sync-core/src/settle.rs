@@ -89,7 +89,7 @@ pub struct Pending {
 /// Give it every hint ([`touched`](Self::touched)); at
 /// [`next_deadline`](Self::next_deadline) take what is [`due`](Self::due), look
 /// at each path, report what was [`observed`](Self::observed), and then take the
-/// deletions [`released`](Self::released).
+/// deletions [`moved`](Self::moved) and [`released`](Self::released).
 #[derive(Debug)]
 pub struct Settle {
     pace: Pace,
@@ -99,6 +99,7 @@ pub struct Settle {
     holds: Holds,
     appeared: Appeared,
     unfit: BTreeMap<RelPath, String>,
+    moved: BTreeSet<RelPath>,
     released: BTreeSet<RelPath>,
 }
 
@@ -122,6 +123,7 @@ impl Settle {
             holds: Holds::default(),
             appeared: Appeared::default(),
             unfit: BTreeMap::new(),
+            moved: BTreeSet::new(),
             released: BTreeSet::new(),
         }
     }
@@ -182,6 +184,7 @@ impl Settle {
     /// Takes in what a look at `path` found.
     pub fn observed(&mut self, path: RelPath, observation: Observation, now: Duration) {
         self.unfit.remove(&path);
+        self.moved.remove(&path);
         self.released.remove(&path);
         match observation {
             Observation::Present {
@@ -225,7 +228,7 @@ impl Settle {
         let keys = keys_of(&path, content, artifact);
         match self.holds.take_match(&keys) {
             Some(old) => {
-                self.released.insert(old);
+                self.moved.insert(old);
             }
             None => {
                 let until = now + self.pace.delete_hold;
@@ -242,7 +245,10 @@ impl Settle {
         now: Duration,
     ) {
         let keys = keys_of(&path, content, artifact);
-        if self.holds.has_ended(&path) || self.appeared.take_match(&keys, now) {
+        if self.appeared.take_match(&keys, now) {
+            self.holds.forget(&path);
+            self.moved.insert(path);
+        } else if self.holds.has_ended(&path) {
             self.holds.forget(&path);
             self.released.insert(path);
         } else {
@@ -251,7 +257,15 @@ impl Settle {
         }
     }
 
-    /// Takes the deletions that are believed since the last call.
+    /// Takes the deletions that are believed since the last call because the
+    /// file appeared under another name. They must travel with that name: the
+    /// deployer fails on an artifact that it meets twice.
+    pub fn moved(&mut self) -> Vec<RelPath> {
+        std::mem::take(&mut self.moved).into_iter().collect()
+    }
+
+    /// Takes the deletions that are believed since the last call because their
+    /// hold ended.
     pub fn released(&mut self) -> Vec<RelPath> {
         std::mem::take(&mut self.released).into_iter().collect()
     }

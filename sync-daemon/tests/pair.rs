@@ -252,6 +252,31 @@ async fn a_directory_that_went_and_came_back_is_still_watched() {
 }
 
 #[tokio::test]
+async fn a_renamed_directory_is_one_change_whatever_else_is_held() {
+    let pair = Pair::start(|tree| {
+        for n in 0..30 {
+            write(
+                tree,
+                &format!("default/old/{n}.xml"),
+                &api(&n.to_string(), ""),
+            );
+        }
+        write(tree, "default/api/gone.xml", &api("gone", ""));
+    })
+    .await;
+    pair.push().await.unwrap();
+    let tree = pair.active_side.tree();
+    fs::remove_file(tree.join("default/api/gone.xml")).unwrap();
+    fs::rename(tree.join("default/old"), tree.join("default/new")).unwrap();
+    // Two generations would halt: most files would only be deleted.
+    pair.push().await.unwrap();
+    assert!(pair.on_passive("default/new/29.xml").exists());
+    assert!(!pair.on_passive("default/old/0.xml").exists());
+    assert!(!pair.on_passive("default/api/gone.xml").exists());
+    pair.stop().await;
+}
+
+#[tokio::test]
 async fn large_files_travel_by_recipe() {
     let noise = |seed: u64, length: usize| -> Vec<u8> {
         let mut state = seed;

@@ -5,7 +5,7 @@ use crate::sample::path;
 
 /// Plays a script: one line a step, `time what`, with what came out of it.
 ///
-/// `touch P`, `flush`, `lost`, `rescan`; `due` and `released` are followed by the
+/// `touch P`, `flush`, `lost`, `rescan`; `due`, `renamed` and `released` are followed by the
 /// paths expected; `next` by the deadline expected or `never`. Observations:
 /// `new P CONTENT [ARTIFACT]`, `same P`, `gone P CONTENT [ARTIFACT]`,
 /// `absent P`, `moved P`, `unfit P`.
@@ -33,6 +33,7 @@ fn step(settle: &mut Settle, now: Duration, verb: &str, words: &[&str], line: &s
         "lost" => settle.rescan(),
         "rescan" => assert!(settle.take_rescan(), "{line}"),
         "due" => assert_eq!(show(settle.due(now)), words, "{line}"),
+        "renamed" => assert_eq!(show(settle.moved()), words, "{line}"),
         "released" => assert_eq!(show(settle.released()), words, "{line}"),
         "next" => {
             let next = settle
@@ -170,10 +171,10 @@ fn a_rename_is_released_at_once_whichever_half_is_seen_first() {
         ("gone api/old.xml v1", "new other/new.xml v1"),
     ] {
         play(&format!(
-            "0 {one}\n 5 {other}\n 5 released api/old.xml\n 5 next never"
+            "0 {one}\n 5 {other}\n 5 renamed api/old.xml\n 5 next never"
         ));
         play(&format!(
-            "0 {other}\n 5 {one}\n 5 released api/old.xml\n 5 next never"
+            "0 {other}\n 5 {one}\n 5 renamed api/old.xml\n 5 next never"
         ));
     }
 }
@@ -185,13 +186,13 @@ fn what_only_resembles_a_rename_is_not_one() {
         "new api/new.xml v2 B",
         "same api/new.xml v1", // was there before
     ] {
-        play(&format!("0 gone api/old.xml v1 A\n 5 {other}\n 5 released"));
+        play(&format!("0 gone api/old.xml v1 A\n 5 {other}\n 5 renamed"));
     }
     // One new file stands for one deletion; an old one for none.
-    play("0 new n v1\n 1 gone a v1\n 1 gone b v1\n 1 released a");
-    play("0 gone a v1\n 0 gone b v1\n 1 new n v1\n 1 released a");
-    play("0 new n v1\n 10000 gone a v1\n 10000 released");
-    play("0 new n v1\n 1 gone n v1\n 1 released\n 2 gone a v1\n 2 released");
+    play("0 new n v1\n 1 gone a v1\n 1 gone b v1\n 1 renamed a");
+    play("0 gone a v1\n 0 gone b v1\n 1 new n v1\n 1 renamed a");
+    play("0 new n v1\n 10000 gone a v1\n 10000 renamed");
+    play("0 new n v1\n 1 gone n v1\n 1 renamed\n 2 gone a v1\n 2 renamed");
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn a_path_that_comes_back_before_it_is_taken_is_not_deleted() {
         "0 gone a v1
          1 new b v1
          2 new a v3
-         2 released",
+         2 renamed",
     );
 }
 

@@ -1,7 +1,10 @@
 //! Looking at the tree: what settled, or everything; and what becomes of what
 //! was found.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use sync_core::{Entry, RelPath, settle};
 use sync_fs::source::{Observation, Observations, State};
@@ -153,7 +156,7 @@ impl Running {
     /// What was looked at and not observed is as the manifest has it.
     fn unchanged(&mut self, due: &[RelPath], observations: &Observations) {
         let now = self.now();
-        let observed: std::collections::BTreeSet<&RelPath> = observations
+        let observed: BTreeSet<&RelPath> = observations
             .list
             .iter()
             .map(|observation| &observation.path)
@@ -175,6 +178,10 @@ impl Running {
         self.watch_and_look_again(new_directories(&observations).collect());
         let mut accepted = Vec::new();
         for observation in observations.list {
+            let missing = matches!(observation.state, State::Missing { .. });
+            if missing && self.ripe.contains_key(&observation.path) {
+                continue; // believed already: looked at again with its directory
+            }
             self.ripe.remove(&observation.path);
             self.settle
                 .observed(observation.path.clone(), observation.for_settle(), now);
@@ -186,6 +193,7 @@ impl Running {
                 State::Unstable | State::Unreadable(_) | State::IllFormed(_) | State::Excluded => {}
             }
         }
+        accepted.extend(self.moved_away());
         accepted.extend(self.believed_deletions());
         self.publisher
             .thread
@@ -195,6 +203,24 @@ impl Running {
                 }
             })
             .await
+    }
+
+    /// The deletions that are one change with a new name, and the directories
+    /// that they leave empty. They wait for no other deletion.
+    fn moved_away(&mut self) -> Vec<Observation> {
+        let moved = self.settle.moved();
+        let now = self.now();
+        let mut gone: Vec<Observation> = moved
+            .iter()
+            .filter_map(|path| self.missing.remove(path))
+            .collect();
+        for directory in left_empty(&moved, &self.missing) {
+            gone.extend(self.missing.remove(&directory));
+            self.ripe.remove(&directory);
+            self.settle
+                .observed(directory, settle::Observation::Absent, now);
+        }
+        gone
     }
 
     /// The deletions to be carried out now: all that are believed, once no other
@@ -209,7 +235,7 @@ impl Running {
             .ripe
             .values()
             .any(|since| now.duration_since(*since) >= patience);
-        let held: std::collections::BTreeSet<RelPath> = self
+        let held: BTreeSet<RelPath> = self
             .settle
             .held_deletions()
             .map(|(path, _)| path.clone())
@@ -277,6 +303,36 @@ impl Running {
             .map(|(path, reason)| (path.clone(), reason.to_owned()));
         deletions.chain(unfit).take(HELD_SHOWN_MAX).collect()
     }
+}
+
+/// The missing directories above `moved` below which nothing else is missing.
+fn left_empty(moved: &[RelPath], missing: &BTreeMap<RelPath, Observation>) -> Vec<RelPath> {
+    let mut above = BTreeSet::new();
+    for path in moved {
+        let mut parent = path.parent();
+        while let Some(directory) = parent.filter(|directory| missing.contains_key(directory)) {
+            parent = directory.parent();
+            above.insert((directory.depth(), directory));
+        }
+    }
+    if above.is_empty() {
+        return Vec::new();
+    }
+    let mut children: BTreeMap<RelPath, usize> = BTreeMap::new();
+    for parent in missing.keys().filter_map(RelPath::parent) {
+        *children.entry(parent).or_default() += 1;
+    }
+    let mut empty = Vec::new();
+    // The deepest first, so that those above are found empty in turn.
+    for (_, directory) in above.into_iter().rev() {
+        if children.get(&directory).is_none_or(|left| *left == 0) {
+            if let Some(left) = directory.parent().and_then(|it| children.get_mut(&it)) {
+                *left -= 1;
+            }
+            empty.push(directory);
+        }
+    }
+    empty
 }
 
 fn new_directories(observations: &Observations) -> impl Iterator<Item = RelPath> + '_ {
