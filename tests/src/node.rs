@@ -51,6 +51,8 @@ impl Role {
 pub struct Settings {
     /// `[[tree]] preset`.
     pub preset: &'static str,
+    /// `[watch] settle_ms`.
+    pub settle_ms: i64,
     /// `[watch] delete_hold_ms`: low, where the hold is not the subject.
     pub delete_hold_ms: i64,
     /// `[guard] max_delete`.
@@ -63,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             preset: "synapse",
+            settle_ms: 50,
             delete_hold_ms: 300,
             max_delete: "20%",
             exclude: vec!["*.back".into()],
@@ -133,6 +136,7 @@ impl Node {
 
     fn configure(&self, settings: &Settings) {
         self.edit_config(|config| {
+            set(config, "watch", "settle_ms", settings.settle_ms);
             set(config, "watch", "delete_hold_ms", settings.delete_hold_ms);
             set(config, "guard", "max_delete", settings.max_delete);
             let trees = config["tree"].as_array_mut().expect("`init` writes trees");

@@ -13,7 +13,13 @@ const POLL: Duration = Duration::from_millis(2);
 
 #[test]
 fn whole_sets_of_new_artifacts_are_never_seen_without_what_they_refer_to() {
-    let (world, _) = World::running(40);
+    let settings = Settings {
+        // This writer may be held up for longer than the usual 50 ms in the
+        // middle of a set; the push ends the wait.
+        settle_ms: 900,
+        ..Settings::default()
+    };
+    let (world, _) = World::running_with(40, &settings);
     let deployer = Deployer::new(&world.passive.tree).run(POLL);
     for round in 0..5 {
         for number in 0..20 {
