@@ -192,6 +192,15 @@ impl Drop for Watch {
     }
 }
 
+/// Takes the next hints of a watch; waits for ever where there is none. Safe to
+/// cancel.
+pub(crate) async fn next_hints(hints: Option<Hints>) -> VecDeque<Hint> {
+    match hints {
+        Some(hints) => hints.take().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Hints {
     /// Waits until there is at least one hint and takes all of them, oldest
     /// first. Safe to cancel.

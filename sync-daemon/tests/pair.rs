@@ -168,6 +168,16 @@ async fn status(node: &Node) -> Status {
     }
 }
 
+/// Waits until `condition` holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let held = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.unwrap();
+}
+
 fn api(name: &str, body: &str) -> String {
     format!(
         "<api xmlns=\"http://ws.apache.org/ns/synapse\" name=\"{name}\" context=\"/{name}\">{body}</api>\n"
@@ -219,12 +229,7 @@ async fn an_edit_arrives_without_being_asked_for() {
     pair.push().await.unwrap();
     pair.write("default/sequences/new/deep/s.xml", "<sequence name=\"s\"/>");
     let there = pair.on_passive("default/sequences/new/deep/s.xml");
-    let arrived = async {
-        while !there.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+    until(|| there.exists()).await;
     pair.stop().await;
 }
 
@@ -240,14 +245,8 @@ async fn a_directory_that_went_and_came_back_is_still_watched() {
     fs::rename(&away, &there).unwrap();
     pair.push().await.unwrap();
     pair.write("default/api/a.xml", &api("a", "<resource/>"));
-    let arrived = async {
-        while fs::read_to_string(pair.on_passive("default/api/a.xml")).unwrap()
-            != api("a", "<resource/>")
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+    let there = pair.on_passive("default/api/a.xml");
+    until(|| fs::read_to_string(&there).unwrap() == api("a", "<resource/>")).await;
     pair.stop().await;
 }
 
@@ -486,12 +485,7 @@ async fn a_passive_that_was_away_catches_up() {
     };
     let passive = tokio::time::timeout(PATIENCE, again).await.unwrap();
     let there = passive_side.tree().join("default/api/b.xml");
-    let arrived = async {
-        while !there.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+    until(|| there.exists()).await;
     active.stop().await.unwrap();
     passive.stop().await.unwrap();
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     events::{self, PathText},
     tree_thread::Stopped,
-    watch::{Hint, Hints, Watch},
+    watch::{Hint, Hints, Watch, next_hints},
 };
 
 /// How long after the first hint the paths are looked at: a generation being
@@ -86,18 +86,12 @@ impl Running {
             .due
             .map_or(self.next_scan, |due| due.min(self.next_scan));
         let hints = self.watch.as_ref().map(|(_, hints)| hints.clone());
-        let taken = async {
-            match hints {
-                Some(hints) => hints.take().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             asker = self.options.looks.recv() => match asker {
                 Some(asker) => self.asked(asker).await?,
                 None => return Err(Stopped),
             },
-            hints = taken => self.take_hints(hints).await?,
+            hints = next_hints(hints) => self.take_hints(hints).await?,
             () = sleep_until(wake) => {}
         }
         if Instant::now() >= self.next_scan {

@@ -23,7 +23,7 @@ use crate::{
     config::WatchConfig,
     failure::Failure,
     tree_thread::{Stopped, TreeThread},
-    watch::{Hint, Hints, Watch},
+    watch::{Hint, Hints, Watch, next_hints},
 };
 
 mod look;
@@ -166,19 +166,13 @@ impl Running {
         let wake = self.settle.next_deadline().map(|at| self.begun + at);
         let wake = wake.map_or(self.next_rescan, |at| at.min(self.next_rescan));
         let hints = self.watch.as_ref().map(|(_, hints)| hints.clone());
-        let taken = async {
-            match hints {
-                Some(hints) => hints.take().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             command = self.publisher.commands.recv() => match command {
                 Some(command) => self.command(command).await?,
                 None => return Err(Stopped),
             },
-            hints = taken => self.take_hints(hints),
+            hints = next_hints(hints) => self.take_hints(hints),
             () = sleep_until(wake) => {}
         }
         if self.settle.take_rescan() || Instant::now() >= self.next_rescan {
