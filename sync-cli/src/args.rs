@@ -298,7 +298,7 @@ pub(crate) struct Push {
         value_name = "LEVEL",
         num_args = 0..=1,
         require_equals = true,
-        default_value = "durable",
+        default_value = "applied",
         default_missing_value = "applied"
     )]
     pub(crate) wait: WaitArg,
