@@ -145,10 +145,14 @@ impl From<IdentityError> for Failure {
     }
 }
 
+/// What [`Identity::reset_secret`] is derived for.
+const RESET_CONTEXT: &str = "apim-sync 2026 stateless reset of a QUIC connection";
+
 /// The node's own key pair.
 #[derive(Clone)]
 pub struct Identity {
     id: NodeId,
+    reset_secret: [u8; 32],
     key: Arc<CertifiedKey>,
 }
 
@@ -188,13 +192,23 @@ impl Identity {
         Arc::clone(&self.key)
     }
 
+    /// A secret that is the same in every run of the node: with it a run that
+    /// follows a crash can end the connections of the run before.
+    pub(crate) fn reset_secret(&self) -> [u8; 32] {
+        self.reset_secret
+    }
+
     fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let id = NodeId(pair.public_key().as_ref().try_into().ok()?);
         let signing_key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).ok()?;
         let shown = CertificateDer::from(id.to_spki());
         let key = Arc::new(CertifiedKey::new(vec![shown], signing_key));
-        Some(Self { id, key })
+        Some(Self {
+            id,
+            reset_secret: blake3::derive_key(RESET_CONTEXT, pkcs8),
+            key,
+        })
     }
 }
 

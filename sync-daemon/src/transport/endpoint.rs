@@ -178,7 +178,8 @@ impl Endpoint {
         let socket = UdpSocket::from(socket);
         let local = socket.local_addr().map_err(&failed)?;
         let server = setup.listen.map(|_| server_config(&setup));
-        let (config, runtime) = (settings::endpoint_config(), Arc::new(TokioRuntime));
+        let config = settings::endpoint_config(setup.identity.reset_secret());
+        let runtime = Arc::new(TokioRuntime);
         let quinn = quinn::Endpoint::new(config, server, socket, runtime).map_err(failed)?;
         Ok(Self {
             ready: Mutex::new(receive_callers(&quinn, &setup)),

@@ -3,9 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::hmac;
 use quinn::{
-    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, ValidationTokenConfig,
-    VarInt,
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    TransportConfig, ValidationTokenConfig, VarInt,
     congestion::CubicConfig,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
@@ -67,9 +68,14 @@ impl Default for Deadlines {
     }
 }
 
-pub(super) fn endpoint_config() -> EndpointConfig {
-    let mut config = EndpointConfig::default();
+/// `secret` is the node's, the same in every run. A node that was killed comes
+/// back can tell the peers of its old connections that nobody is there any more
+/// (QUIC's stateless reset); otherwise they would find out after [`IDLE`].
+pub(super) fn endpoint_config(secret: [u8; 32]) -> EndpointConfig {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
     config
+        .cid_generator(|| Box::new(RandomIds))
         .max_udp_payload_size(UDP_PAYLOAD_BYTES_MAX)
         .expect("above the 1,200 bytes that QUIC needs");
     config
@@ -132,4 +138,29 @@ fn transport(window_bytes: u32, streams_max: u32) -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(idle));
     config
+}
+
+/// Connection ids of eight random bytes. quinn's own are marked with a key of
+/// the process, and it answers no packet of the process before; answers to
+/// packets that belong to nothing are limited to 50 a second anyway.
+struct RandomIds;
+
+impl RandomIds {
+    const LENGTH: usize = 8;
+}
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; Self::LENGTH];
+        aws_lc_rs::rand::fill(&mut id).expect("the generator is seeded since the key was made");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }

@@ -9,8 +9,8 @@ use sync_core::{
 };
 
 use crate::transport::{
-    Accepted, BindError, ConnectError, Distrust, Ending, Endpoint, Loss, Setup, StreamError,
-    settings,
+    Accepted, Address, BindError, ConnectError, Distrust, Ending, Endpoint, Loss, Setup,
+    StreamError, settings,
     testing::{DEADLINE, Pair, TestNode, accept_peer, address_of},
     tls,
 };
@@ -391,4 +391,57 @@ async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
         outcome = future => Some(outcome),
         () = std::future::ready(()) => None,
     }
+}
+
+/// Runs a listener that is gone without a word when this returns: no task of it
+/// lives on to close a connection.
+fn crash_after_accepting(setup: Setup, address: std::sync::mpsc::Sender<Address>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let endpoint = runtime.block_on(async {
+        let endpoint = Endpoint::bind(setup).unwrap();
+        address.send(address_of(&endpoint)).unwrap();
+        accept_peer(&endpoint)
+            .await
+            .accept_stream()
+            .await
+            .map(drop)
+            .unwrap();
+        endpoint
+    });
+    drop(runtime);
+    drop(endpoint);
+}
+
+#[tokio::test]
+async fn a_peer_that_was_killed_and_is_back_is_noticed_at_the_next_message() {
+    let (one, other) = (TestNode::new("one"), TestNode::new("other"));
+    one.pin(&other);
+    other.pin(&one);
+    let (sender, address) = std::sync::mpsc::channel();
+    let setup = other.setup();
+    let killed = std::thread::spawn(move || crash_after_accepting(setup, sender));
+    let address = address.recv().unwrap();
+    let endpoint = one.endpoint();
+    let connection = endpoint
+        .connect(&address, other.id(), DEADLINE)
+        .await
+        .unwrap();
+    let mut stream = connection.open().await.unwrap();
+    stream.send(&hello("one")).await.unwrap();
+    tokio::task::spawn_blocking(move || killed.join().unwrap())
+        .await
+        .unwrap();
+    let listen = address.to_string().parse().unwrap();
+    let _back = Endpoint::bind(other.setup().listening(listen)).unwrap();
+    stream.send(&hello("one")).await.unwrap();
+    let begun = std::time::Instant::now();
+    stream.receive::<Hello>().await.unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }
