@@ -60,10 +60,15 @@ impl Side {
     }
 
     async fn start(&self) -> Node {
+        self.start_with("").await
+    }
+
+    /// Starts with more lines in `[watch]`.
+    async fn start_with(&self, watch: &str) -> Node {
         let file = self.directory.join("config.toml");
         let text = format!(
             "[node]\nname = \"{}\"\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\
-             [[tree]]\nname = \"t\"\npath = \"{}\"\n[watch]\ndelete_hold_ms = 300\n",
+             [[tree]]\nname = \"t\"\npath = \"{}\"\n[watch]\ndelete_hold_ms = 300\n{watch}\n",
             self.name,
             self.directory.join("state").display(),
             self.tree().display(),
@@ -517,4 +522,32 @@ async fn a_bootstrap_fills_a_passive_without_a_daemon() {
     assert_eq!(files, Some(500));
     passive.stop().await.unwrap();
     active.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_set_that_is_written_while_the_active_starts_travels_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let active_side = Side::new(directory.path(), "apim-1", Role::Active);
+    let passive_side = Side::new(directory.path(), "apim-2", Role::Passive);
+    passive_side.trust(&active_side, None);
+    let passive = passive_side.start().await;
+    active_side.trust(&passive_side, Some(passive.local_address().to_string()));
+    write(&active_side.tree(), "plain/a", "begun");
+    let active = active_side.start_with("settle_ms = 500").await;
+    // The first look is over long before this.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    write(&active_side.tree(), "plain/a", "begun and finished");
+    let there = passive_side.tree().join("plain/a");
+    let arrived = async {
+        loop {
+            match fs::read_to_string(&there) {
+                Ok(content) => return content,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    let content = tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+    assert_eq!(content, "begun and finished");
+    active.stop().await.unwrap();
+    passive.stop().await.unwrap();
 }

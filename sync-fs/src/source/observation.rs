@@ -1,5 +1,7 @@
 //! What is handed out of a look at an active node's tree.
 
+use std::time::Duration;
+
 use sync_core::{ContentId, Entry, RelPath, path::PathError, settle, well_formed::IllFormed};
 
 use crate::{
@@ -64,6 +66,18 @@ pub struct Observations {
 }
 
 impl Observation {
+    /// Whether this is a file whose inode changed after `since`, which is
+    /// counted from the Unix epoch.
+    #[must_use]
+    pub fn changed_since(&self, since: Duration) -> bool {
+        let State::Present { entry, seen, .. } = &self.state else {
+            return false;
+        };
+        // What does not fit is centuries away.
+        let since_ns = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        entry.as_file().is_some() && seen.key.ctime_ns > since_ns
+    }
+
     /// The same in the words of [`settle`].
     #[must_use]
     pub fn for_settle(&self) -> settle::Observation {

@@ -4,9 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use sync_core::{Entry, RelPath, settle};
+use sync_core::{Entry, RelPath, limits::TOUCHED_PATHS_MAX, settle};
 use sync_fs::source::{Observation, Observations, State};
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -54,14 +55,19 @@ impl Running {
     /// Looks at the whole tree.
     pub(super) async fn rescan(&mut self) -> Result<(), Stopped> {
         match self.look_at_everything().await? {
-            Ok(observations) => {
+            Ok(mut observations) => {
                 let wait = match self.watch {
                     Some(_) => Duration::from_secs(self.publisher.config.rescan_s),
                     None => UNWATCHED_RESCAN,
                 };
                 self.next_rescan = Instant::now() + wait;
+                let unsettled = self.leave_unsettled(&mut observations);
                 self.take(observations).await?;
                 self.recovered();
+                // A first state without them would delete them on the passive.
+                if unsettled && !self.publisher.published.borrow().scanned {
+                    return Ok(());
+                }
                 self.publish().await
             }
             Err(trouble) => {
@@ -69,6 +75,33 @@ impl Running {
                 Ok(())
             }
         }
+    }
+
+    /// Takes out what changed so shortly ago that its writer may still be at
+    /// work, to be looked at when it is quiet, like after an event. Returns
+    /// whether there was any.
+    fn leave_unsettled(&mut self, observations: &mut Observations) -> bool {
+        let settle = Duration::from_millis(self.publisher.config.settle_ms);
+        let Ok(since) = (SystemTime::now() - settle).duration_since(UNIX_EPOCH) else {
+            return false; // a clock before 1970 tells nothing
+        };
+        let unsettled: Vec<RelPath> = observations
+            .list
+            .iter()
+            .filter(|observation| observation.changed_since(since))
+            .map(|observation| observation.path.clone())
+            .collect();
+        if unsettled.is_empty() || unsettled.len() >= TOUCHED_PATHS_MAX {
+            return false; // so many would only mean one more rescan
+        }
+        observations
+            .list
+            .retain(|observation| !observation.changed_since(since));
+        let now = self.now();
+        for path in unsettled {
+            self.settle.touched(path, now);
+        }
+        true
     }
 
     async fn look_at_everything(&mut self) -> Result<Result<Observations, Trouble>, Stopped> {
