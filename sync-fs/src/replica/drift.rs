@@ -1,6 +1,8 @@
 //! What stands on the disk instead of what was agreed, and how a tree that was
 //! never synchronised is taken as it is.
 
+use std::collections::BTreeSet;
+
 use sync_core::{Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath};
 
 use super::{Replica, checkpoint::CheckpointError};
@@ -138,6 +140,23 @@ impl Replica {
     }
 
     fn compare(&self, found: &mut Scan) -> Drift {
+        let mut drift = self.differences(found);
+        // A generation that could not be applied to its end shows at some of its
+        // names; applying it judges the others.
+        if let Some(pending) = &self.pending {
+            let changed: BTreeSet<&RelPath> = pending
+                .changes
+                .iter()
+                .map(|placed| &placed.change.path)
+                .collect();
+            drift
+                .paths
+                .retain(|drifted| !changed.contains(&drifted.path));
+        }
+        drift
+    }
+
+    fn differences(&self, found: &mut Scan) -> Drift {
         let mut paths = Vec::new();
         let mut disk = self.agreed.manifest().clone();
         for sighting in found.changed.drain(..).chain(found.refreshed.drain(..)) {

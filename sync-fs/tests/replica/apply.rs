@@ -388,6 +388,33 @@ fn a_file_that_cannot_be_replaced_stops_the_generation_until_it_can() {
     world.assert_in_sync();
 }
 
+#[test]
+fn what_a_stuck_generation_has_applied_so_far_is_no_drift() {
+    let mut world = World::new();
+    world
+        .active
+        .file("default/sequences/a.xml", "1")
+        .file("default/api/b.xml", "1");
+    world.push();
+    let held = world.tree("default/api/b.xml");
+    if !bind_mount(&held) {
+        eprintln!("skipped: no permission to mount");
+        return;
+    }
+    world
+        .active
+        .file("default/sequences/a.xml", "2")
+        .file("default/api/b.xml", "2");
+    world.commit_only();
+    assert!(world.replica.resume().is_err());
+    assert_eq!(world.read("default/sequences/a.xml"), "2");
+    let while_stuck = world.drift().paths;
+    unmount(&held);
+    assert_eq!(while_stuck, []);
+    world.replica.resume().unwrap();
+    world.assert_in_sync();
+}
+
 fn bind_mount(at: &std::path::Path) -> bool {
     let status = std::process::Command::new("mount")
         .arg("--bind")
