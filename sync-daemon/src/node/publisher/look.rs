@@ -54,6 +54,7 @@ impl Running {
 
     /// Looks at the whole tree.
     pub(super) async fn rescan(&mut self) -> Result<(), Stopped> {
+        let begun = SystemTime::now();
         match self.look_at_everything().await? {
             Ok(mut observations) => {
                 let wait = match self.watch {
@@ -61,7 +62,7 @@ impl Running {
                     None => UNWATCHED_RESCAN,
                 };
                 self.next_rescan = Instant::now() + wait;
-                let unsettled = self.leave_unsettled(&mut observations);
+                let unsettled = self.leave_unsettled(&mut observations, begun);
                 self.take(observations).await?;
                 self.recovered();
                 // A first state without them would delete them on the passive.
@@ -77,12 +78,12 @@ impl Running {
         }
     }
 
-    /// Takes out what changed so shortly ago that its writer may still be at
-    /// work, to be looked at when it is quiet, like after an event. Returns
-    /// whether there was any.
-    fn leave_unsettled(&mut self, observations: &mut Observations) -> bool {
+    /// Takes out what changed so shortly before the look began, or since, that
+    /// its writer may still be at work, to be looked at when it is quiet, like
+    /// after an event. Returns whether there was any.
+    fn leave_unsettled(&mut self, observations: &mut Observations, begun: SystemTime) -> bool {
         let settle = Duration::from_millis(self.publisher.config.settle_ms);
-        let Ok(since) = (SystemTime::now() - settle).duration_since(UNIX_EPOCH) else {
+        let Ok(since) = (begun - settle).duration_since(UNIX_EPOCH) else {
             return false; // a clock before 1970 tells nothing
         };
         let unsettled: Vec<RelPath> = observations
