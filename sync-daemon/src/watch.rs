@@ -34,6 +34,9 @@ const HINTS_MAX: usize = 65_536;
 pub(crate) enum Hint {
     /// Something happened at this path.
     Touched(RelPath),
+    /// Somebody writes into the file at this path; when it is closed,
+    /// [`Hint::Touched`] follows.
+    Writing(RelPath),
     /// This path went or moved away: a watch on it is void.
     Gone(RelPath),
     /// Something happened to the tree's root itself.
@@ -269,6 +272,7 @@ fn translate(event: notify::Result<Event>, root: &Path, markers: &Path) -> Vec<H
     ) {
         return Vec::new();
     }
+    let writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
     let mut hints = Vec::new();
     for path in &event.paths {
         if let Ok(name) = path.strip_prefix(markers) {
@@ -277,13 +281,13 @@ fn translate(event: notify::Result<Event>, root: &Path, markers: &Path) -> Vec<H
                 hints.extend(number.map(Hint::Marker));
             }
         } else {
-            hints.extend(hints_for(path, root, gone_first));
+            hints.extend(hints_for(path, root, gone_first, writing));
         }
     }
     hints
 }
 
-fn hints_for(path: &Path, root: &Path, gone: bool) -> Vec<Hint> {
+fn hints_for(path: &Path, root: &Path, gone: bool, writing: bool) -> Vec<Hint> {
     let Ok(relative) = path.strip_prefix(root) else {
         return Vec::new();
     };
@@ -292,6 +296,7 @@ fn hints_for(path: &Path, root: &Path, gone: bool) -> Vec<Hint> {
     }
     match RelPath::new(relative.as_os_str().as_bytes()) {
         Ok(path) if gone => vec![Hint::Gone(path.clone()), Hint::Touched(path)],
+        Ok(path) if writing => vec![Hint::Writing(path)],
         Ok(path) => vec![Hint::Touched(path)],
         Err(_) => vec![Hint::Rescan(
             "an event named a path that cannot be synchronised",

@@ -4,8 +4,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use sync_daemon::{
@@ -277,6 +278,33 @@ async fn a_renamed_directory_is_one_change_whatever_else_is_held() {
     assert!(pair.on_passive("default/new/29.xml").exists());
     assert!(!pair.on_passive("default/old/0.xml").exists());
     assert!(!pair.on_passive("default/api/gone.xml").exists());
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_is_sent_once_it_is_closed_with_the_time_set_then() {
+    let pair = Pair::start(|tree| write(tree, "default/api/a.xml", &api("a", ""))).await;
+    pair.push().await.unwrap();
+    let (path, there) = (
+        pair.active_side.tree().join("default/api/a.xml"),
+        pair.on_passive("default/api/a.xml"),
+    );
+    let content = api("a", "<resource/>");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    // Complete and quiet for longer than it takes to settle, but still open.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fs::read_to_string(&there).unwrap(), api("a", ""));
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+    drop(file);
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+    until(|| fs::read_to_string(&there).unwrap() == content).await;
+    assert_eq!(fs::metadata(&there).unwrap().modified().unwrap(), time);
     pair.stop().await;
 }
 

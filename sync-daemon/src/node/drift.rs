@@ -121,7 +121,7 @@ impl Running {
     async fn take_hints(&mut self, hints: impl IntoIterator<Item = Hint>) -> Result<(), Stopped> {
         for hint in hints {
             match hint {
-                Hint::Touched(path) => self.touch(path),
+                Hint::Touched(path) | Hint::Writing(path) => self.touch(path),
                 Hint::Gone(path) => {
                     if let Some((watch, _)) = &mut self.watch {
                         watch.forget(&path);

@@ -274,11 +274,15 @@ async fn open_source(
         exclude: tree.rules.clone(),
         threads: SCAN_THREADS_MAX,
     };
+    let known = is_known(&work_dir);
     let open = move || Source::open(options).map(SourceThread::new);
     let thread = TreeThread::start(tree.name.as_str(), open)
         .await
         .map_err(|error| opening(tree, &error))?
-        .map_err(|error| opening(tree, &error))?;
+        .map_err(|error| Failure {
+            kind: source_kind(known),
+            ..opening(tree, &error)
+        })?;
     let (manifest, position) = thread
         .run(|tree| (tree.source.manifest().clone(), tree.position()))
         .await
@@ -340,11 +344,25 @@ enum OpenError {
     Adopt(#[from] AdoptError),
 }
 
+/// Whether the tree was observed or synchronised before.
+fn is_known(work_dir: &Path) -> bool {
+    work_dir.join("state").exists() || work_dir.join("journal").exists()
+}
+
+/// A source that was there before and is gone is a safety halt; one that never
+/// was is a mistake in the configuration.
+fn source_kind(known: bool) -> FailureKind {
+    if known {
+        FailureKind::Halted
+    } else {
+        FailureKind::Usage
+    }
+}
+
 /// A passive that was never synchronised may lack its directory: it is made, if
 /// what it belongs to is there. One that vanished later is not.
 fn make_new_root(tree: &TreeConfig, work_dir: &Path) -> Result<(), Failure> {
-    let known = work_dir.join("state").exists() || work_dir.join("journal").exists();
-    if known {
+    if is_known(work_dir) {
         return Ok(());
     }
     match std::fs::create_dir(&tree.path) {

@@ -125,6 +125,8 @@ struct Running {
     /// Deletions that are believed and wait for the others that are held, so
     /// that the guard judges them together.
     ripe: BTreeMap<RelPath, Instant>,
+    /// Files that somebody has been writing into since then and not closed.
+    written: BTreeMap<RelPath, Instant>,
     /// What was observed of the deletions that are held or ripe.
     missing: BTreeMap<RelPath, Observation>,
 }
@@ -146,6 +148,7 @@ impl Publisher {
             barriers: Vec::new(),
             next_rescan: begun,
             ripe: BTreeMap::new(),
+            written: BTreeMap::new(),
             missing: BTreeMap::new(),
         };
         loop {
@@ -228,7 +231,16 @@ impl Running {
         let now = self.now();
         for hint in hints {
             match hint {
-                Hint::Touched(path) => self.settle.touched(path, now),
+                Hint::Touched(path) => {
+                    self.written.remove(&path);
+                    self.settle.touched(path, now);
+                }
+                Hint::Writing(path) => {
+                    self.written
+                        .entry(path.clone())
+                        .or_insert_with(Instant::now);
+                    self.settle.touched(path, now);
+                }
                 Hint::Gone(path) => {
                     if let Some((watch, _)) = &mut self.watch {
                         watch.forget(&path);

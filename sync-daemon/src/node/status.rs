@@ -210,7 +210,7 @@ fn guard(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
         }
     }
     GuardStatus {
-        halted: !plans.is_empty(),
+        halted: !plans.is_empty() || shared.active.values().any(cannot_be_read),
         plans,
     }
 }
@@ -248,4 +248,10 @@ fn halted_here(tree: &PassiveTree) -> Option<HaltedPlan> {
         deletions: halt.deletions,
         files: halt.files,
     })
+}
+
+/// A source that may not be believed halts its tree as a plan does, though there
+/// is nothing to release.
+fn cannot_be_read(tree: &ActiveTree) -> bool {
+    tree.published.borrow().problem.is_some()
 }

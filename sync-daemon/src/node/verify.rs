@@ -204,14 +204,10 @@ impl Comparison<'_> {
         connection: &Connection,
         events: &Sender<Event>,
     ) -> Result<Found, SessionError> {
-        let view = if self.options.quick {
-            View::Agreed
-        } else {
-            View::Deep
-        };
+        let (local, remote) = self.views();
         let (progress, seen) = watch::channel((0, 0));
-        let remote = audit::open(connection, &self.tree, view, |_, _| {});
-        let local = picture::of(self.shared, &self.tree, view, progress);
+        let remote = audit::open(connection, &self.tree, remote, |_, _| {});
+        let local = picture::of(self.shared, &self.tree, local, progress);
         let both = async { tokio::try_join!(remote, local) };
         let (audit, local) = self.with_progress(both, seen, events).await?;
         let local = local.map_err(SessionError::Refused)?;
@@ -222,6 +218,16 @@ impl Comparison<'_> {
             peer,
             differences,
         })
+    }
+
+    /// Which pictures are compared: every byte of both disks; or quickly, what the
+    /// active has published and what the passive's disk is known to hold.
+    fn views(&self) -> (View, View) {
+        match (self.options.quick, self.shared.is_active()) {
+            (false, _) => (View::Deep, View::Deep),
+            (true, true) => (View::Agreed, View::Disk),
+            (true, false) => (View::Disk, View::Agreed),
+        }
     }
 
     async fn with_progress<R>(

@@ -21,6 +21,9 @@ use crate::{
 
 /// For how many hold times a believed deletion waits for others that are held.
 const RIPE_HOLDS_MAX: u32 = 6;
+/// How long a file that is written into may stay open before it is looked at all
+/// the same: some writers never close.
+const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// Held paths named in a status.
 const HELD_SHOWN_MAX: usize = 1_000;
 
@@ -28,6 +31,7 @@ impl Running {
     /// Looks at the paths that settled, and publishes what changed.
     pub(super) async fn look_at_due(&mut self) -> Result<(), Stopped> {
         let due = self.settle.due(self.now());
+        let due = self.leave_open_files(due);
         if due.is_empty() {
             return Ok(());
         }
@@ -50,6 +54,21 @@ impl Running {
                 Ok(())
             }
         }
+    }
+
+    /// Takes out files that are still being written: they are looked at once they
+    /// are closed, when also their final modification time is set.
+    fn leave_open_files(&mut self, mut due: Vec<RelPath>) -> Vec<RelPath> {
+        let now = self.now();
+        self.written.retain(|_, since| since.elapsed() < OPEN_WAIT);
+        due.retain(|path| {
+            let open = self.written.contains_key(path);
+            if open {
+                self.settle.touched(path.clone(), now);
+            }
+            !open
+        });
+        due
     }
 
     /// Looks at the whole tree.
