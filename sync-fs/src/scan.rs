@@ -156,6 +156,9 @@ pub enum ScanError {
     /// The root directory cannot be listed.
     #[error("cannot scan the tree")]
     Root(#[source] DiskError),
+    /// The whole tree had to be known, and part of it cannot be read.
+    #[error("`{}` {}", .0.path, .0.trouble)]
+    Unknown(Problem),
     /// More entries than the system can hold.
     #[error(
         "`{path}` holds more than {TREE_ENTRIES_MAX} entries; exclude some, or make it several trees"

@@ -8,7 +8,9 @@ use sync_core::{Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath
 use super::{Replica, checkpoint::CheckpointError};
 use crate::{
     observed::Observed,
-    scan::{Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, scan, scan_paths},
+    scan::{
+        Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, Trouble, scan, scan_paths,
+    },
 };
 use thiserror::Error;
 
@@ -235,6 +237,14 @@ impl Replica {
     ) -> Result<(), ScanError> {
         let mut observed = Observed::new();
         let mut found = self.scan(&observed, None, false, report)?;
+        // What cannot be read would count as not there, and never be deleted.
+        if let Some(problem) = found
+            .problems
+            .iter()
+            .find(|problem| is_unknown(&problem.trouble))
+        {
+            return Err(ScanError::Unknown(problem.clone()));
+        }
         found.apply_to(&mut observed);
         self.agreed = observed;
         self.position = Position {
@@ -269,4 +279,9 @@ fn file_difference(agreed: &FileEntry, disk: &FileEntry) -> Option<DriftKind> {
     } else {
         None
     }
+}
+
+/// Whether nobody can tell what stands there.
+fn is_unknown(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Unreadable(_) | Trouble::Unstable)
 }
