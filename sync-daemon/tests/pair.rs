@@ -410,6 +410,12 @@ async fn drift_is_named_by_verify_and_mended_by_push() {
     fs::remove_file(pair.on_passive("default/api/0.xml")).unwrap();
     fs::write(pair.on_passive("default/api/1.xml"), "edited here").unwrap();
     fs::write(pair.on_passive("default/api/extra.xml"), "only here").unwrap();
+    let touched = fs::File::open(pair.on_passive("default/api/2.xml")).unwrap();
+    let its_own = touched.metadata().unwrap().modified().unwrap();
+    touched.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let (linked, outside) = (pair.on_passive("default/api/3.xml"), "/nowhere");
+    fs::remove_file(&linked).unwrap();
+    std::os::unix::fs::symlink(outside, &linked).unwrap();
     let (failure, events) = pair.verify().await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Differences);
     let mut kinds: Vec<_> = events
@@ -426,6 +432,8 @@ async fn drift_is_named_by_verify_and_mended_by_push() {
     let expected = [
         ("default/api/0.xml", "Missing"),
         ("default/api/1.xml", "Content"),
+        ("default/api/2.xml", "Metadata"),
+        ("default/api/3.xml", "Unreadable"),
         ("default/api/extra.xml", "Extra"),
     ];
     assert_eq!(
@@ -439,6 +447,9 @@ async fn drift_is_named_by_verify_and_mended_by_push() {
         api("1", "")
     );
     assert!(!pair.on_passive("default/api/extra.xml").exists());
+    let mended = fs::metadata(pair.on_passive("default/api/2.xml")).unwrap();
+    assert_eq!(mended.modified().unwrap(), its_own);
+    assert_eq!(fs::read_to_string(&linked).unwrap(), api("3", ""));
     pair.stop().await;
 }
 

@@ -312,11 +312,12 @@ async fn tell_goal(
         summary.sent_bytes += report.sent_bytes;
         summary.received_bytes += report.received_bytes;
     }
-    let applied = shared
-        .peers
-        .peer(&goal.peer)
-        .and_then(|peer| peer.trees.get(&goal.tree)?.applied);
-    let Some(position) = applied else { return };
+    let reached = shared.peers.peer(&goal.peer).and_then(|peer| {
+        let tree = peer.trees.get(&goal.tree)?;
+        // After the first push to a peer nothing may be applied yet.
+        tree.applied.or(tree.durable)
+    });
+    let Some(position) = reached else { return };
     tell(
         events,
         Event::Summary(Summary::Transfer(summary.finish(

@@ -308,8 +308,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes the disk have what `agreed` has already. The time of a content that
-    /// stands there is taken as it is: a change of it would be seen as news.
+    /// Makes the disk have what `agreed` has already, its time included.
     fn restore_file(
         &mut self,
         path: &RelPath,
@@ -320,11 +319,7 @@ impl<'a> Run<'a> {
         if let Some(stat) = stat {
             let content = self.judge().content(self.root, path, &stat)?;
             if has_content(content, file) {
-                let as_it_is = FileEntry {
-                    mtime: stat.mtime,
-                    ..*file
-                };
-                return self.put_metadata(path, &as_it_is, &stat);
+                return self.put_metadata(path, file, &stat);
             }
         }
         self.put_file(path, file, place)

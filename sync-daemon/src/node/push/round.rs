@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use sync_core::{Action, Change, ContentId, Manifest, plan, section::SmallContent, wire::View};
+use sync_core::{
+    Action, Change, ContentId, Entry, Manifest, RelPath, plan, section::SmallContent, wire::View,
+};
 
 use super::{
     super::{audit, error::SessionError, publisher::Published},
@@ -35,7 +37,7 @@ impl Pusher {
         if known.heal_wanted > known.heal_done {
             let audit =
                 audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
-            let disk = audit.walk(&base).await?.manifest;
+            let disk = audit.walk(&base).await?;
             add_healing(&mut changes, &target.manifest, &base, &disk);
         }
         Ok(Round {
@@ -74,21 +76,33 @@ fn base_content(base: &Manifest, change: &Change) -> Option<ContentId> {
 }
 
 /// Adds changes for paths where the peer's disk is neither what it should
-/// become nor already in the list.
-fn add_healing(changes: &mut Vec<Change>, target: &Manifest, base: &Manifest, disk: &Manifest) {
-    let listed: std::collections::BTreeSet<_> =
-        changes.iter().map(|change| change.path.clone()).collect();
-    for drift in base.diff(disk) {
-        if !listed.contains(&drift.path) {
-            let action = target
-                .get(&drift.path)
-                .cloned()
-                .map_or(Action::Delete, Action::Put);
-            changes.push(Change {
-                path: drift.path,
-                action,
-            });
-        }
+/// become nor already in the list. Times and what cannot be read are not in a
+/// manifest: where these are wrong is named beside it.
+fn add_healing(
+    changes: &mut Vec<Change>,
+    target: &Manifest,
+    base: &Manifest,
+    disk: &audit::Picture,
+) {
+    let listed: BTreeSet<RelPath> = changes.iter().map(|change| change.path.clone()).collect();
+    let unreadable = disk.unreadable.iter().map(|(path, _)| path);
+    // What stands where nothing belongs is reported and left alone.
+    let named = disk
+        .touched
+        .iter()
+        .chain(unreadable)
+        .filter(|path| matches!(target.get(path), Some(Entry::File(_))));
+    let differing = base.diff(&disk.manifest).into_iter().map(|it| it.path);
+    let drifted: BTreeSet<RelPath> = differing.chain(named.cloned()).collect();
+    for path in drifted.difference(&listed) {
+        let action = target
+            .get(path)
+            .cloned()
+            .map_or(Action::Delete, Action::Put);
+        changes.push(Change {
+            path: path.clone(),
+            action,
+        });
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
 }
