@@ -363,6 +363,13 @@ fn a_bad_id_or_address_is_not_trusted() {
         .run(&["trust", "add", "apim-1", "--id", ID])
         .exits(2)
         .says("this node itself");
+    let status = place.run(&["status", "--json"]).exits(7).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let own = status["id"].as_str().unwrap();
+    place
+        .run(&["trust", "add", "b", "--id", own])
+        .exits(2)
+        .says("this node itself");
     assert_eq!(place.run(&["trust", "list"]).exits(0).stdout, "");
 }
 

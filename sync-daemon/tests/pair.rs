@@ -590,3 +590,43 @@ async fn a_set_that_is_written_while_the_active_starts_travels_whole() {
     active.stop().await.unwrap();
     passive.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_passive_says_what_it_does_not_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let active_side = Side::new(directory.path(), "apim-1", Role::Active);
+    let passive_side = Side::new(directory.path(), "apim-2", Role::Passive);
+    write(&active_side.tree(), "default/api/a.xml", &api("a", ""));
+    write(
+        &passive_side.tree(),
+        "default/api/a.xml",
+        &api("another", ""),
+    );
+    passive_side.trust(&active_side, None);
+    let passive = passive_side.start().await;
+    active_side.trust(&passive_side, Some(passive.local_address().to_string()));
+    let active = active_side.start().await;
+    let push = Push {
+        wait: Wait::Applied,
+        ..Push::default()
+    };
+    let (failure, _) = request(&active, Request::Push(push)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Halted, "{failure}");
+    let tree = status(&passive).await.trees.remove(0);
+    let detail = tree.detail.unwrap();
+    assert!(detail.contains("never synchronised"), "{detail}");
+    let confirm = Bootstrap {
+        confirm: Some("apim-2".to_owned()),
+        ..Bootstrap::default()
+    };
+    request(&passive, Request::Bootstrap(confirm))
+        .await
+        .unwrap();
+    assert_eq!(status(&passive).await.trees.remove(0).detail, None);
+    assert_eq!(
+        fs::read_to_string(passive_side.tree().join("default/api/a.xml")).unwrap(),
+        api("a", "")
+    );
+    active.stop().await.unwrap();
+    passive.stop().await.unwrap();
+}

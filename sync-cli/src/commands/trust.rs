@@ -6,7 +6,7 @@ use sync_daemon::{
     control::Request,
     events::SCHEMA,
     failure::{Failure, FailureKind},
-    identity::NodeIdError,
+    identity::{Identity, NodeIdError},
     trust::{NodeName, Peer},
 };
 
@@ -46,7 +46,8 @@ fn usage<T, E: std::error::Error>(parsed: Result<T, E>) -> Result<T, Failure> {
 }
 
 async fn add(context: &Context, config: &Config, peer: Peer) -> Outcome {
-    if peer.name == config.node.name {
+    let own = Identity::load(&config.node.state_dir)?.id();
+    if peer.name == config.node.name || peer.id == own {
         let message = format!("trusting {}: that is this node itself", peer.name);
         return Err(Failure::new(FailureKind::Usage, message)
             .hint("`apim-sync trust add PEER --id ID` with the name and id of the other node")

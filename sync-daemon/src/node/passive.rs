@@ -68,6 +68,8 @@ pub(super) struct PassiveState {
     pub(super) halt: Option<Halt>,
     /// Why generations cannot be applied now.
     pub(super) problem: Option<String>,
+    /// What the last generation was refused with, until one is taken.
+    pub(super) refused: Option<Refusal>,
     /// What is not as agreed, as far as is known.
     pub(super) drift: BTreeMap<RelPath, Drifted>,
 }
@@ -130,6 +132,7 @@ impl ReplicaThread {
             intake: IntakeState::default(),
             halt: None,
             problem: self.problem(),
+            refused: None,
             drift: BTreeMap::new(),
         }
     }
@@ -390,6 +393,15 @@ impl PassiveTree {
         }))
     }
 
+    /// Notes how the last generation ended; whether that is news.
+    pub(super) fn note_refused(&self, refusal: Option<&Refusal>) -> bool {
+        self.state.send_if_modified(|state| {
+            let news = state.refused.as_ref() != refusal;
+            state.refused = refusal.cloned();
+            news
+        })
+    }
+
     /// Gives a generation up; contents that came are kept for the next attempt.
     pub(super) async fn abandon(&self) -> Result<(), Stopped> {
         let staged = self
@@ -454,11 +466,12 @@ impl PassiveTree {
     fn publish(&self, new: PassiveState, refusal: Option<&Refusal>) {
         self.state.send_modify(|state| {
             let (intake, drift) = (state.intake, std::mem::take(&mut state.drift));
-            let halt = state.halt.take();
+            let (halt, refused) = (state.halt.take(), state.refused.take());
             let problem = refusal.map(super::error::describe).or(new.problem.clone());
             *state = PassiveState {
                 intake,
                 halt,
+                refused,
                 drift,
                 problem,
                 ..new

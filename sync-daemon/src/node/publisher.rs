@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{active::SourceThread, releases::Releases};
+use super::{active::SourceThread, error::with_causes, releases::Releases};
 use crate::{
     config::WatchConfig,
     failure::Failure,
@@ -32,6 +32,9 @@ mod trouble;
 /// How often a tree is looked at whole while it cannot be watched: the
 /// staleness that a full watch limit costs.
 const UNWATCHED_RESCAN: Duration = Duration::from_secs(5);
+/// How long after a change the tree's snapshot is written: it costs the whole
+/// tree, and losing it only reading.
+const SAVE_AFTER: Duration = Duration::from_secs(15);
 /// How often a missing or unreadable tree is tried again.
 const PROBLEM_RETRY: Duration = Duration::from_secs(2);
 /// Barriers waiting at one time.
@@ -122,6 +125,8 @@ struct Running {
     begun: Instant,
     barriers: Vec<Barrier>,
     next_rescan: Instant,
+    /// When what was published since the last snapshot is saved.
+    save_due: Option<Instant>,
     /// Deletions that are believed and wait for the others that are held, so
     /// that the guard judges them together.
     ripe: BTreeMap<RelPath, Instant>,
@@ -147,6 +152,7 @@ impl Publisher {
             begun,
             barriers: Vec::new(),
             next_rescan: begun,
+            save_due: None,
             ripe: BTreeMap::new(),
             written: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -167,7 +173,10 @@ impl Running {
     /// Waits for one thing to happen and acts on it.
     async fn step(&mut self) -> Result<(), Stopped> {
         let wake = self.settle.next_deadline().map(|at| self.begun + at);
-        let wake = wake.map_or(self.next_rescan, |at| at.min(self.next_rescan));
+        let wake = wake
+            .into_iter()
+            .chain(self.save_due)
+            .fold(self.next_rescan, Instant::min);
         let hints = self.watch.as_ref().map(|(_, hints)| hints.clone());
         tokio::select! {
             biased;
@@ -183,6 +192,18 @@ impl Running {
         }
         self.look_at_due().await?;
         self.answer_barriers();
+        if self.save_due.is_some_and(|due| due <= Instant::now()) {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Saves what was observed, so that a killed node reads little again.
+    async fn save(&mut self) -> Result<(), Stopped> {
+        self.save_due = None;
+        if let Err(error) = self.publisher.thread.run(|tree| tree.save()).await? {
+            warn!(tree = %self.publisher.name, "cannot save what was observed: {}", with_causes(&error));
+        }
         Ok(())
     }
 

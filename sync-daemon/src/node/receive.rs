@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
-    error::SessionError,
+    error::{SessionError, describe},
     fetch,
     passive::{PassiveTree, Released},
 };
@@ -38,7 +38,10 @@ pub(super) async fn generation(
 ) -> Result<(), SessionError> {
     let tree = match admit(shared, &offer) {
         Ok(tree) => tree,
-        Err(refusal) => return refuse(stream, refusal).await,
+        Err(refusal) => {
+            warn!("refused a generation: {}", describe(&refusal));
+            return refuse(stream, refusal).await;
+        }
     };
     let turn = tree.turn.clone();
     let _turn = turn.lock().await;
@@ -51,8 +54,14 @@ pub(super) async fn generation(
         offer,
     };
     match receiving.take_in().await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            receiving.tree.note_refused(None);
+            Ok(())
+        }
         Err(SessionError::Refused(refusal)) => {
+            if receiving.tree.note_refused(Some(&refusal)) {
+                warn!(tree = %receiving.tree.name, "refused a generation: {}", describe(&refusal));
+            }
             receiving.tree.abandon().await?;
             let Receiving { stream, .. } = receiving;
             refuse(stream, refusal).await
@@ -76,7 +85,6 @@ fn admit(shared: &Shared, offer: &Offer) -> Result<PassiveTree, Refusal> {
 }
 
 async fn refuse(mut stream: Stream, refusal: Refusal) -> Result<(), SessionError> {
-    warn!("refused a generation: {}", super::error::describe(&refusal));
     stream.send(&Reply::Refused(refusal)).await?;
     stream.finish().await?;
     // What the active still sends is read and dropped, so that it comes to

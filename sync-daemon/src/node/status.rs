@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sync_core::TreeName;
+use sync_core::{TreeName, wire::Refusal};
 use tokio::sync::mpsc::Sender;
 
 use super::{
@@ -115,10 +115,18 @@ fn active_tree(tree: &ActiveTree, path: String, guard: &GuardStatus) -> TreeStat
 fn passive_tree(tree: &PassiveTree, path: String) -> TreeStatus {
     let known = tree.state.borrow();
     let totals = known.agreed.totals();
-    let (state, detail) = match &known.problem {
-        Some(problem) => (TreeState::Unavailable, Some(problem.clone())),
-        None if known.position.generation.0 == 0 => (TreeState::Empty, None),
-        None => (TreeState::Ready, None),
+    let refused = known.refused.as_ref();
+    let (state, detail) = match (&known.problem, refused) {
+        (Some(problem), _) => (TreeState::Unavailable, Some(problem.clone())),
+        (None, Some(Refusal::Unable(reason))) => (TreeState::Unavailable, Some(reason.clone())),
+        (None, Some(refusal @ Refusal::NotEmpty { .. })) => {
+            (TreeState::Unavailable, Some(describe(refusal)))
+        }
+        (None, Some(refusal @ Refusal::Guard { .. })) => {
+            (TreeState::Halted, Some(describe(refusal)))
+        }
+        (None, _) if known.position.generation.0 == 0 => (TreeState::Empty, None),
+        (None, _) => (TreeState::Ready, None),
     };
     TreeStatus {
         name: tree.name.to_string(),
