@@ -46,9 +46,10 @@ impl Stage {
     /// has the passive's daemon run.
     pub(crate) fn in_step(mut self) -> Result<Self, String> {
         self.world.active.start();
+        self.world.passive.run(&["bootstrap"]).exits(0);
         self.world.passive.start();
-        self.world.until_equal(Strictness::Times);
         self.world.until_in_step();
+        self.check_passive()?;
         self.rsync.copy(&self.world.active.tree)?;
         Ok(self)
     }

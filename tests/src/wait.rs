@@ -9,8 +9,11 @@ use std::{
 /// Long enough for any condition on a loaded machine: reached only by a fault.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two looks: short against everything that is waited for.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between the first two looks; it grows by a quarter each time, because a look
+/// takes the processor from what is waited for.
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+/// Between two looks at most.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Asks `probe` until it answers, and returns the answer.
 ///
@@ -23,6 +26,7 @@ pub fn until<T, E: Display>(
     mut probe: impl FnMut() -> Result<T, E>,
 ) -> T {
     let start = Instant::now();
+    let mut pause = PAUSE_FIRST;
     loop {
         let last = match probe() {
             Ok(value) => return value,
@@ -34,7 +38,8 @@ pub fn until<T, E: Display>(
             "waited {:.1} s for {what}: {last}",
             waited.as_secs_f64()
         );
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
+        pause = (pause * 5 / 4).min(PAUSE_MAX);
     }
 }
 

@@ -74,8 +74,8 @@ impl World {
         let apis = world.fill(files);
         world.active.start();
         world.passive.start();
-        world.until_equal(Strictness::Times);
         world.until_in_step();
+        world.until_equal(Strictness::Times);
         (world, apis)
     }
 
