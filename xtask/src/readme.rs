@@ -6,13 +6,33 @@ use std::{fs, path::Path};
 /// the second is the one under way.
 const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo xtask test"];
 
+/// Where a test that the README names must be.
+const TESTS: &str = "tests/tests/e2e";
+
 /// Checks that the README shows each command on a line of its own in a code
-/// block. Its quick start is run by the end-to-end tests.
+/// block, and that every test it names exists. Its quick start is run by the
+/// end-to-end tests.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
-    let path = root.join("README.md");
-    let text = fs::read_to_string(&path)
-        .map_err(|error| format!("reading {}: {error}", path.display()))?;
-    let shown = code_lines(&text);
+    let text = read(&root.join("README.md"))?;
+    check_commands(&text)?;
+    test_names(&text).try_for_each(|(module, test)| {
+        let file = root.join(TESTS).join(module).with_extension("rs");
+        if read(&file)?.contains(&format!("fn {test}()")) {
+            return Ok(());
+        }
+        Err(format!(
+            "README.md names the test `{module}::{test}`, which {} does not have",
+            file.display()
+        ))
+    })
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("reading {}: {error}", path.display()))
+}
+
+fn check_commands(text: &str) -> Result<(), String> {
+    let shown = code_lines(text);
     for command in COMMANDS {
         if !shown.contains(&command) {
             return Err(format!(
@@ -38,9 +58,26 @@ fn code_lines(markdown: &str) -> Vec<&str> {
     lines
 }
 
+/// Module and name of every test in backticks.
+fn test_names(markdown: &str) -> impl Iterator<Item = (&str, &str)> {
+    let quoted = markdown.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|text| text.split_once("::"))
+        .filter(|(_, test)| !test.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::code_lines;
+    use super::{code_lines, test_names};
+
+    #[test]
+    fn quoted_tests_are_found() {
+        let text = "a `b::c`, `d::` and `e`; `f::g`";
+        assert_eq!(
+            test_names(text).collect::<Vec<_>>(),
+            [("b", "c"), ("f", "g")]
+        );
+    }
 
     #[test]
     fn only_fenced_lines_are_commands() {
