@@ -9,7 +9,7 @@
 //! whole list instead. The result is believed only when it makes the root that
 //! the peer announced.
 //!
-//! [`Walk`] is the asking side, [`answer`] the other one. Both are pure: frames
+//! [`Walk`] is the asking side, [`answer()`] the other one. Both are pure: frames
 //! in, frames out.
 
 mod answer;

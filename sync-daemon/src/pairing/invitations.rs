@@ -106,7 +106,7 @@ impl Invitation {
         self.failures < FAILURES_MAX && expires.is_some_and(|expires| now < expires)
     }
 
-    /// In constant time: [`Hash`] compares like that.
+    /// In constant time: [`struct@Hash`] compares like that.
     fn matches(&self, hash: &Hash) -> bool {
         Hash::from_hex(&self.hash).is_ok_and(|own| own == *hash)
     }

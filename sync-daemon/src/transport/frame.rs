@@ -1,5 +1,5 @@
 //! Messages on a stream: a little-endian `u32` length, then that many bytes of
-//! [`codec`](sync_core::codec).
+//! [`codec`].
 //!
 //! Both halves bound what they hold and how long they wait. A peer that stops
 //! or dribbles is cut; a frame that claims too much is refused before anything
