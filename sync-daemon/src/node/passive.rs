@@ -10,17 +10,17 @@ use std::{
 };
 
 use sync_core::{
-    Action, Change, Entry, FileEntry, GenerationHeader, Manifest, Position, RelPath, TreeName,
-    guard::{Guard, Verdict},
-    recipe::Recipe,
-    wire::{PlanId, Range, Refusal, TreeStatus},
+    Manifest, Position, RelPath, TreeName,
+    guard::Verdict,
+    wire::{PlanId, Refusal, TreeStatus},
 };
 use sync_fs::{
     Replica,
-    replica::{AdoptError, Applied, Committed, Drifted, Intake, IntakeError, LargeIntake},
+    replica::{AdoptError, Applied, Committed, Drifted, Intake, LargeIntake},
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tracing::warn;
+
+mod intake;
 
 use super::{
     directories::{directories, directories_below},
@@ -234,198 +234,6 @@ impl PassiveTree {
         }
     }
 
-    /// Begins to take a generation in.
-    pub(super) async fn begin(
-        &self,
-        header: GenerationHeader,
-        changes: Vec<Change>,
-        guard: Guard,
-        released: Released,
-    ) -> Answer<()> {
-        let replacing = self.replacing.load(Ordering::Relaxed);
-        let wanted = changes.iter().filter(|change| puts_file(change)).count() as u64;
-        self.state.send_modify(|state| {
-            state.intake = IntakeState {
-                wanted,
-                ..IntakeState::default()
-            }
-        });
-        let begun = self
-            .thread
-            .run(move |tree| {
-                tree.replaced |= !tree.replica.is_in_place();
-                if tree.replaced {
-                    return Err(Refusal::Unable(REPLACED.to_owned()));
-                }
-                tree.replica.set_overwrite(replacing);
-                let released =
-                    released.of(guard.judge(tree.replica.agreed(), &changes, &header.tree));
-                tree.intake = Some(tree.replica.begin(header, changes, &guard, released)?);
-                Ok(())
-            })
-            .await?;
-        self.state
-            .send_modify(|state| state.halt = halt_of(begun.as_ref().err()));
-        Ok(begun)
-    }
-
-    /// Takes small contents, by position in the change list. One that is not
-    /// needed (the passive has it already) is dropped.
-    pub(super) async fn put_small(&self, contents: Vec<(u32, Vec<u8>)>) -> Answer<()> {
-        let files = contents.len() as u64;
-        let bytes = contents.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let put = self
-            .with_intake(move |replica, intake| {
-                for (position, bytes) in contents {
-                    match replica.put_small(intake, position, &bytes) {
-                        Ok(()) | Err(IntakeError::NotWanted { .. }) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(())
-            })
-            .await?;
-        self.arrived(files, bytes);
-        Ok(put)
-    }
-
-    /// Small contents to ask for; a frame's worth at a time, none when all are here.
-    pub(super) async fn wanted_small(&self) -> Answer<Vec<Range>> {
-        self.with_intake(|replica, intake| replica.wanted_small(intake))
-            .await
-    }
-
-    /// Large contents to fetch.
-    pub(super) async fn wanted_large(&self) -> Answer<Vec<(u32, FileEntry)>> {
-        self.with_intake(|replica, intake| replica.wanted_large(intake))
-            .await
-    }
-
-    /// Begins one large content; gives the recipes of local files that may have
-    /// parts of it.
-    pub(super) async fn large(&self, position: u32) -> Answer<Vec<Recipe>> {
-        self.thread
-            .run(move |tree| {
-                let intake = tree.intake.as_ref().ok_or_else(no_generation)?;
-                let mut large = tree.replica.large(intake, position).map_err(refusal)?;
-                let sources = large.local_sources().map_err(refusal)?;
-                let recipes = sources
-                    .iter()
-                    .map(|source| source.recipe().clone())
-                    .collect();
-                tree.large = Some(large);
-                Ok(recipes)
-            })
-            .await
-    }
-
-    /// Copies bytes of a local file into the large content under way.
-    pub(super) async fn copy_local(
-        &self,
-        source: usize,
-        local_offset: u64,
-        offset: u64,
-        length: u64,
-    ) -> Answer<()> {
-        self.with_large(move |large| large.copy_local(source, local_offset, offset, length))
-            .await
-    }
-
-    /// Writes bytes of the large content under way.
-    pub(super) async fn write_at(&self, offset: u64, bytes: Vec<u8>) -> Answer<()> {
-        let count = bytes.len() as u64;
-        let written = self
-            .with_large(move |large| large.write_at(offset, &bytes))
-            .await?;
-        self.arrived(0, count);
-        Ok(written)
-    }
-
-    /// Checks and keeps the large content under way.
-    pub(super) async fn finish_large(&self) -> Answer<()> {
-        let finished = self
-            .thread
-            .run(|tree| {
-                let large = tree.large.take().ok_or_else(no_generation)?;
-                tree.replica.finish(large).map_err(refusal)
-            })
-            .await?;
-        self.arrived(1, 0);
-        Ok(finished)
-    }
-
-    /// Makes the generation durable.
-    pub(super) async fn commit(&self) -> Answer<Position> {
-        self.thread
-            .run(|tree| {
-                let intake = tree.intake.take().ok_or_else(no_generation)?;
-                let committed = tree
-                    .replica
-                    .commit(intake)
-                    .map_err(|error| error.refusal())?;
-                let position = committed.position();
-                tree.committed = Some(committed);
-                Ok(position)
-            })
-            .await
-    }
-
-    /// Makes every name show the generation.
-    pub(super) async fn apply(&self) -> Answer<AppliedGeneration> {
-        let applied = self
-            .thread
-            .run(|tree| {
-                let applied = tree.apply();
-                (applied, tree.state())
-            })
-            .await?;
-        let (applied, state) = applied;
-        self.publish(state, applied.as_ref().err());
-        Ok(applied.map(|applied| {
-            for aside in &applied.kept_aside {
-                warn!(tree = %self.name, "not as expected, kept aside: {aside}");
-            }
-            let kept_aside = u32::try_from(applied.kept_aside.len()).unwrap_or(u32::MAX);
-            AppliedGeneration {
-                position: applied.position,
-                kept_aside,
-            }
-        }))
-    }
-
-    /// Notes how the last generation ended; whether that is news.
-    pub(super) fn note_refused(&self, refusal: Option<&Refusal>) -> bool {
-        self.state.send_if_modified(|state| {
-            let news = state.refused.as_ref() != refusal;
-            state.refused = refusal.cloned();
-            news
-        })
-    }
-
-    /// Gives a generation up; contents that came are kept for the next attempt.
-    pub(super) async fn abandon(&self) -> Result<(), Stopped> {
-        let staged = self
-            .thread
-            .run(|tree| {
-                tree.large = None;
-                if tree.intake.take().is_some()
-                    && let Err(error) = tree.replica.pause()
-                {
-                    warn!(
-                        "contents that came may have to come again: {}",
-                        with_causes(&error)
-                    );
-                }
-                tree.replica.staged_contents()
-            })
-            .await?;
-        self.state.send_modify(|state| {
-            state.staged = staged;
-            state.intake = IntakeState::default();
-        });
-        Ok(())
-    }
-
     /// Finishes what could not be applied and writes a checkpoint where one is due.
     pub(super) async fn tend(&self, idle: bool) -> Result<Result<(), String>, Stopped> {
         let (result, state) = self
@@ -478,62 +286,6 @@ impl PassiveTree {
             };
         });
     }
-
-    fn arrived(&self, files: u64, bytes: u64) {
-        self.state.send_modify(|state| {
-            state.intake.arrived += files;
-            state.intake.bytes += bytes;
-        });
-    }
-
-    async fn with_intake<R: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Replica, &mut Intake) -> Result<R, IntakeError> + Send + 'static,
-    ) -> Answer<R> {
-        self.thread
-            .run(move |tree| {
-                let intake = tree.intake.as_mut().ok_or_else(no_generation)?;
-                work(&mut tree.replica, intake).map_err(refusal)
-            })
-            .await
-    }
-
-    async fn with_large(
-        &self,
-        work: impl FnOnce(&mut LargeIntake) -> Result<(), IntakeError> + Send + 'static,
-    ) -> Answer<()> {
-        self.thread
-            .run(move |tree| work(tree.large.as_mut().ok_or_else(no_generation)?).map_err(refusal))
-            .await
-    }
-}
-
-fn halt_of(refusal: Option<&Refusal>) -> Option<Halt> {
-    match refusal {
-        Some(Refusal::Guard {
-            plan,
-            deletions,
-            files,
-        }) => Some(Halt {
-            plan: *plan,
-            deletions: *deletions,
-            files: *files,
-            reason: "this passive's own guard".to_owned(),
-        }),
-        _ => None,
-    }
-}
-
-fn puts_file(change: &Change) -> bool {
-    matches!(&change.action, Action::Put(Entry::File(_)))
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that `map_err` wants"
-)]
-fn refusal(error: IntakeError) -> Refusal {
-    error.refusal()
 }
 
 fn unable(error: &dyn std::error::Error) -> Refusal {
