@@ -95,4 +95,21 @@ fn a_bootstrap_of_an_equal_tree_needs_no_confirmation_and_touches_no_file() {
     world.passive.run(&["bootstrap"]).exits(0);
     assert_eq!(facts(), before);
     world.until_equal(Strictness::Times);
+
+    // From then on it is a copy like any other.
+    apis[0].revised().save(&world.active.tree).unwrap();
+    world.passive.start();
+    world.until_equal(Strictness::Identity);
+}
+
+#[test]
+fn a_tree_that_rsync_kept_equal_is_followed_from_the_first_edit_on() {
+    let mut world = World::new();
+    let apis = world.fill(40);
+    artifacts::fill(&world.passive.tree, 40, 1).unwrap();
+    world.active.start();
+    world.passive.start();
+    world.until_in_step();
+    apis[0].revised().save(&world.active.tree).unwrap();
+    world.until_equal(Strictness::Identity);
 }
