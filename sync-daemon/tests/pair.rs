@@ -630,3 +630,33 @@ async fn a_passive_says_what_it_does_not_take() {
     active.stop().await.unwrap();
     passive.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_tree_that_was_equal_from_the_beginning_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let active_side = Side::new(directory.path(), "apim-1", Role::Active);
+    let passive_side = Side::new(directory.path(), "apim-2", Role::Passive);
+    write(&active_side.tree(), "default/api/a.xml", &api("a", ""));
+    write(&passive_side.tree(), "default/api/a.xml", &api("a", ""));
+    passive_side.trust(&active_side, None);
+    let passive = passive_side.start().await;
+    active_side.trust(&passive_side, Some(passive.local_address().to_string()));
+    let active = active_side.start().await;
+    let push = || {
+        Request::Push(Push {
+            wait: Wait::Applied,
+            ..Push::default()
+        })
+    };
+    request(&active, push()).await.unwrap();
+    write(
+        &active_side.tree(),
+        "default/api/a.xml",
+        &api("a", "<resource/>"),
+    );
+    request(&active, push()).await.unwrap();
+    let there = fs::read_to_string(passive_side.tree().join("default/api/a.xml")).unwrap();
+    assert_eq!(there, api("a", "<resource/>"));
+    active.stop().await.unwrap();
+    passive.stop().await.unwrap();
+}

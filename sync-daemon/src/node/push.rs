@@ -68,6 +68,8 @@ impl Pusher {
         }
         let mut base: Option<Manifest> = None;
         let mut ask_first = status.staged > 0;
+        // A tree that was equal from the beginning is agreed on all the same.
+        let mut introduce = status.position.generation == Generation(0);
         loop {
             let target = self.wait_for_work(base.as_ref()).await?;
             let known = match base.take() {
@@ -75,12 +77,13 @@ impl Pusher {
                 None => self.peer_manifest(&target.manifest).await?,
             };
             let round = self.round(target, known).await?;
-            if round.changes.is_empty() {
+            if round.changes.is_empty() && !introduce {
                 self.in_sync(&round);
                 base = Some(round.base);
             } else if let Some(released) = self.judge(&round) {
                 base = self.send_round(round, released, ask_first).await?;
                 ask_first = base.is_none();
+                introduce &= base.is_none();
             } else {
                 self.wait_for_change(None).await?;
                 base = Some(round.base);
