@@ -1,0 +1,2 @@
+//! What a description leads to beside the files of the homes: one module a
+//! file, each from a [`Setup`](crate::setup::Setup) to a text.
