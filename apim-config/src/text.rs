@@ -100,7 +100,8 @@ impl Text {
                     match u8::try_from(u32::from(character)) {
                         Ok(byte) => bytes.push(byte),
                         Err(_) => {
-                            bytes.extend(format!("&#x{:X};", u32::from(character)).into_bytes())
+                            let reference = format!("&#x{:X};", u32::from(character));
+                            bytes.extend_from_slice(reference.as_bytes());
                         }
                     }
                 }
