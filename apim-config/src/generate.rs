@@ -1,2 +1,8 @@
 //! What a description leads to beside the files of the homes: one module a
 //! file, each from a [`Setup`](crate::setup::Setup) to a text.
+
+pub mod engine;
+pub mod firewall;
+pub mod hosts;
+pub mod sql;
+pub mod systemd;

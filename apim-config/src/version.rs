@@ -33,6 +33,18 @@ const KNOWN: [(u8, u8); 8] = [
     (3, 2),
 ];
 
+/// The Carbon kernel of each release (`carbon.kernel.version` of product-apim).
+const KERNELS: [(&str, u8, u8); 8] = [
+    ("4.4.7", 2, 0),
+    ("4.4.11", 2, 1),
+    ("4.4.26", 2, 2),
+    ("4.4.32", 2, 5),
+    ("4.4.35", 2, 6),
+    ("4.5.1", 3, 0),
+    ("4.6.0", 3, 1),
+    ("4.6.0", 3, 2),
+];
+
 /// What still applies from 4.0 on, where nothing is generated.
 pub const STATEMENT_FOR_4: &str = "\
 from API Manager 4.0 on, gateway artifacts are in the database: the server fetches them at its start and removes files that are not in its \
@@ -92,16 +104,35 @@ impl Version {
         (self.major, self.minor) >= (2, 6)
     }
 
-    /// The release that `WSO2 API Manager v2.6.0` names, the first line of
-    /// `bin/wso2carbon-version.txt`.
-    ///
-    /// # Errors
-    /// Another product, or not a known release.
-    pub fn of_product(line: &str) -> Result<Self, VersionError> {
-        let named = line.trim().strip_prefix("WSO2 API Manager v");
-        named
-            .ok_or_else(|| VersionError::Malformed(line.trim().to_owned()))?
-            .parse()
+    /// The release that `WSO2 API Manager v2.6.0` names; `None` where the line is
+    /// about something else.
+    #[must_use]
+    pub fn of_product(line: &str) -> Option<Result<Self, VersionError>> {
+        let named = line.trim().strip_prefix("WSO2 API Manager v")?;
+        Some(named.parse())
+    }
+
+    /// The releases that were built on the kernel that `WSO2 Carbon Framework
+    /// v4.4.35` names; `None` where the line is about something else, nothing
+    /// where the kernel is not known.
+    #[must_use]
+    pub fn of_kernel(line: &str) -> Option<Vec<Self>> {
+        let named = line.trim().strip_prefix("WSO2 Carbon Framework v")?;
+        let built = |(kernel, _, _): &&(&str, u8, u8)| {
+            named
+                .strip_prefix(kernel)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let releases = KERNELS.iter().filter(built);
+        Some(
+            releases
+                .map(|&(_, major, minor)| Self {
+                    major,
+                    minor,
+                    patch: 0,
+                })
+                .collect(),
+        )
     }
 }
 
@@ -143,12 +174,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_of_the_version_file_names_the_release() {
-        let version = Version::of_product("WSO2 API Manager v2.6.0\r\n").unwrap();
+    fn a_release_is_known_by_its_name_and_by_its_kernel() {
+        let version = Version::of_product("WSO2 API Manager v2.6.0\r\n")
+            .unwrap()
+            .unwrap();
         assert_eq!(version.to_string(), "2.6.0");
         assert!(version.default_auto_commit() && version.has_second_stream());
-        let updated = Version::of_product("WSO2 API Manager v2.1.0.37").unwrap();
+        let updated = Version::of_product("WSO2 API Manager v2.1.0.37")
+            .unwrap()
+            .unwrap();
         assert!(updated.same_line("2.1.3".parse().unwrap()));
+        assert!(Version::of_product("WSO2 Enterprise Integrator v6.1.1").is_none());
+        let built = |line| Version::of_kernel(line).unwrap();
+        assert_eq!(built("WSO2 Carbon Framework v4.4.35"), [version]);
+        assert_eq!(built("WSO2 Carbon Framework v4.6.0").len(), 2);
+        assert_eq!(built("WSO2 Carbon Framework v4.4.3"), []);
     }
 
     #[test]
@@ -158,6 +198,5 @@ mod tests {
         assert!(refusal("5.0.0").contains("known are 2.0"));
         assert!(refusal("4.2.0").contains("userstores"));
         assert!(refusal("two").contains("not a version"));
-        assert!(Version::of_product("WSO2 Enterprise Integrator v6.1.1").is_err());
     }
 }

@@ -1,0 +1,102 @@
+//! Finding the exact span of a value with a parser, and editing the text there.
+//!
+//! One module a format. Each finds places and notes in [`Changes`] what is not
+//! as wanted; nothing is written before every place of a home was found.
+
+use crate::{
+    edit::Edit,
+    finding::{Finding, Row, State},
+    secret::MASK,
+};
+
+pub mod properties;
+pub mod site_json;
+pub mod toml;
+pub mod xml;
+
+/// What a file's places need, gathered before anything is changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// The edits that make it so.
+    pub edits: Vec<Edit>,
+    /// What was found instead: one for each edit, and what no edit can mend.
+    pub findings: Vec<Finding>,
+}
+
+/// What one place should say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Want<'a> {
+    /// The step it belongs to.
+    pub row: Row,
+    /// The value.
+    pub value: &'a str,
+    /// What goes wrong otherwise.
+    pub why: &'a str,
+    /// Whether the value is for nobody's eyes.
+    pub secret: bool,
+}
+
+impl<'a> Want<'a> {
+    /// A value that may be shown.
+    #[must_use]
+    pub fn new(row: Row, value: &'a str, why: &'a str) -> Self {
+        Self {
+            row,
+            value,
+            why,
+            secret: false,
+        }
+    }
+
+    /// The same, for nobody's eyes.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// The finding that a place says `found` (or nothing) instead.
+    #[must_use]
+    pub fn missed(&self, at: Place<'_>, found: Option<&str>) -> Finding {
+        let shown = |text: &str| {
+            if self.secret {
+                MASK.to_owned()
+            } else {
+                text.to_owned()
+            }
+        };
+        Finding {
+            row: self.row,
+            state: if found.is_some() {
+                State::Wrong
+            } else {
+                State::Missing
+            },
+            file: at.file.to_owned(),
+            line: Some(at.line),
+            place: at.place,
+            found: found.map(shown),
+            wanted: Some(shown(self.value)),
+            why: self.why.to_owned(),
+        }
+    }
+}
+
+/// Where something was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place<'a> {
+    /// The file, relative to `APIM_HOME`.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The place, for people.
+    pub place: String,
+}
+
+impl Changes {
+    /// Notes an edit and what it mends.
+    pub fn mend(&mut self, edit: Edit, finding: Finding) {
+        self.edits.push(edit);
+        self.findings.push(finding);
+    }
+}

@@ -1,0 +1,322 @@
+//! Places in a TOML file: `deployment.toml` of API Manager 3.x.
+
+use std::ops::Range;
+
+use toml_edit::{Document, Item, Table, TableLike, Value};
+
+use super::{Changes, Place, Want};
+use crate::{
+    edit::{Edit, line, line_end},
+    finding::Refusal,
+};
+
+/// A TOML file.
+pub struct Toml<'t> {
+    file: &'t str,
+    text: &'t str,
+    document: Document<&'t str>,
+}
+
+/// A key of a table and what it should say, as TOML writes it.
+pub struct Setting<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// What it should say.
+    pub want: Want<'a>,
+}
+
+impl<'t> Toml<'t> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is not TOML.
+    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
+        match Document::parse(text) {
+            Ok(document) => Ok(Self {
+                file,
+                text,
+                document,
+            }),
+            Err(error) => Err(Refusal {
+                file: file.to_owned(),
+                line: error.span().map(|span| line(text, span.start)),
+                reason: format!("it is not TOML: {}", error.message().replace('\n', ", ")),
+            }),
+        }
+    }
+
+    /// The tables of an array of tables; none where it is absent.
+    ///
+    /// # Errors
+    /// When the path names something else.
+    pub fn tables(&self, path: &[&str]) -> Result<Vec<&Table>, Refusal> {
+        match self.item(path) {
+            None => Ok(Vec::new()),
+            Some(Item::ArrayOfTables(tables)) => Ok(tables.iter().collect()),
+            Some(other) => Err(self.refuse(
+                other.span(),
+                format!(
+                    "`{}` is not written as [[{}]]",
+                    path.join("."),
+                    path.join(".")
+                ),
+            )),
+        }
+    }
+
+    /// The text of a value below the root, without quotes.
+    #[must_use]
+    pub fn plain(&self, path: &[&str]) -> Option<String> {
+        self.item(path).and_then(Item::as_value).map(plain)
+    }
+
+    /// Makes the keys of `[path]` say what is wanted; a missing table is added
+    /// at the end.
+    ///
+    /// # Errors
+    /// When the table is written in a way that is not edited here.
+    pub fn set(
+        &self,
+        path: &[&str],
+        settings: &[Setting<'_>],
+        changes: &mut Changes,
+    ) -> Result<(), Refusal> {
+        match self.item(path) {
+            None => {
+                self.check_parents(path)?;
+                self.append(&format!("[{}]", path.join(".")), settings, changes);
+                Ok(())
+            }
+            Some(Item::Table(table)) => self.set_in(table, &path.join("."), settings, changes),
+            Some(other) => Err(self.no_table(path, other)),
+        }
+    }
+
+    /// Makes the keys of one table say what is wanted.
+    ///
+    /// # Errors
+    /// When a key holds a table.
+    pub fn set_in(
+        &self,
+        table: &Table,
+        path: &str,
+        settings: &[Setting<'_>],
+        changes: &mut Changes,
+    ) -> Result<(), Refusal> {
+        for setting in settings {
+            let place = |at: usize| Place {
+                file: self.file,
+                line: line(self.text, at),
+                place: format!("{path}.{}", setting.key),
+            };
+            match table.get(setting.key) {
+                None => {
+                    let at = self.end_of(table);
+                    let edit = Edit {
+                        range: at..at,
+                        replacement: self.lines_after(at, std::slice::from_ref(setting)),
+                    };
+                    changes.mend(edit, setting.want.missed(place(at), None));
+                }
+                Some(item) => {
+                    let value = item.as_value().zip(item.span());
+                    let (value, span) = value.ok_or_else(|| {
+                        self.refuse(
+                            item.span(),
+                            format!("`{path}.{}` is a table, not a value", setting.key),
+                        )
+                    })?;
+                    let found = plain(value);
+                    if found != plain_of(setting.want.value) {
+                        let edit = Edit {
+                            range: span.clone(),
+                            replacement: setting.want.value.to_owned(),
+                        };
+                        changes.mend(edit, setting.want.missed(place(span.start), Some(&found)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a table at the end of the file.
+    pub fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
+        let at = self.text.len();
+        let ending = line_end(self.text, at);
+        let gap = if self.text.is_empty() || self.text.ends_with('\n') {
+            ""
+        } else {
+            ending
+        };
+        let lines: String = settings
+            .iter()
+            .map(|setting| format!("{} = {}{ending}", setting.key, setting.want.value))
+            .collect();
+        let edit = Edit {
+            range: at..at,
+            replacement: format!("{gap}{ending}{header}{ending}{lines}"),
+        };
+        changes.edits.push(edit);
+        let name = header.trim_matches(['[', ']']);
+        changes.findings.extend(settings.iter().map(|setting| {
+            let place = Place {
+                file: self.file,
+                line: line(self.text, at),
+                place: format!("{name}.{}", setting.key),
+            };
+            setting.want.missed(place, None)
+        }));
+    }
+
+    fn lines_after(&self, at: usize, settings: &[Setting<'_>]) -> String {
+        let ending = line_end(self.text, at.saturating_sub(1));
+        settings
+            .iter()
+            .map(|setting| format!("{ending}{} = {}", setting.key, setting.want.value))
+            .collect()
+    }
+
+    /// The end of the last line of a table's own values, or of its header.
+    fn end_of(&self, table: &Table) -> usize {
+        let values = table.iter().filter(|(_, item)| item.is_value());
+        let last = values
+            .filter_map(|(_, item)| item.span())
+            .map(|span| span.end)
+            .max();
+        let header = table.span().map(|span| span.start);
+        let at = last.or(header).unwrap_or(self.text.len());
+        let end = self.text[at..]
+            .find('\n')
+            .map_or(self.text.len(), |newline| at + newline);
+        end - usize::from(self.text[..end].ends_with('\r'))
+    }
+
+    /// A table can be added below tables only, not below `{ ... }` or a value.
+    fn check_parents(&self, path: &[&str]) -> Result<(), Refusal> {
+        for end in 1..path.len() {
+            if let Some(item) = self.item(&path[..end])
+                && item.is_value()
+            {
+                return Err(self.no_table(&path[..end], item));
+            }
+        }
+        Ok(())
+    }
+
+    fn no_table(&self, path: &[&str], item: &Item) -> Refusal {
+        let path = path.join(".");
+        self.refuse(
+            item.span(),
+            format!("`{path}` is not written as a table [{path}]"),
+        )
+    }
+
+    fn item(&self, path: &[&str]) -> Option<&Item> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(
+            TableLike::get(self.document.as_table(), first)?,
+            |item, key| item.as_table_like()?.get(key),
+        )
+    }
+
+    /// A refusal at a span.
+    pub fn refuse(&self, span: Option<Range<usize>>, reason: String) -> Refusal {
+        Refusal {
+            file: self.file.to_owned(),
+            line: span.map(|span| line(self.text, span.start)),
+            reason,
+        }
+    }
+}
+
+/// A value without quotes, so that `4000` and `"4000"` are the same.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.value().clone(),
+        Value::Array(list) => {
+            let items: Vec<_> = list.iter().map(plain).collect();
+            items.join(", ")
+        }
+        other => other.to_string().trim().to_owned(),
+    }
+}
+
+fn plain_of(literal: &str) -> String {
+    literal
+        .parse::<Value>()
+        .map_or_else(|_| literal.to_owned(), |value| plain(&value))
+}
+
+/// A text as TOML writes it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{edit::apply, finding::Row};
+
+    const TEXT: &str = "# head\r\n[server]\r\nhost = \"a\" # why\r\n#offset=0\r\n\r\n[x.y]\r\n[[g]]\r\nname = \"n\"\r\nurl = 'u'\r\n";
+
+    fn set(path: &[&str], key: &str, value: &str) -> (String, Changes) {
+        let toml = Toml::parse("deployment.toml", TEXT).unwrap();
+        let mut changes = Changes::default();
+        let want = Want::new(Row::DeploymentToml, value, "because");
+        toml.set(path, &[Setting { key, want }], &mut changes)
+            .unwrap();
+        (apply(TEXT, &changes.edits), changes)
+    }
+
+    #[test]
+    fn values_change_and_everything_else_stays() {
+        let (text, changes) = set(&["server"], "host", "\"lb\"");
+        assert_eq!(text, TEXT.replace("\"a\"", "\"lb\""));
+        assert_eq!(changes.findings[0].line, Some(3));
+        assert_eq!(set(&["server"], "host", "\"a\"").1, Changes::default());
+    }
+
+    #[test]
+    fn a_missing_key_comes_after_the_tables_last_one() {
+        let (text, _) = set(&["server"], "offset", "1");
+        assert_eq!(text, TEXT.replace("# why\r\n", "# why\r\noffset = 1\r\n"));
+        let (text, _) = set(&["x", "y"], "k", "1");
+        assert_eq!(text, TEXT.replace("[x.y]\r\n", "[x.y]\r\nk = 1\r\n"));
+    }
+
+    #[test]
+    fn a_missing_table_comes_at_the_end() {
+        let (text, changes) = set(&["clustering"], "domain", "\"d\"");
+        assert_eq!(
+            text,
+            format!("{TEXT}\r\n[clustering]\r\ndomain = \"d\"\r\n")
+        );
+        assert_eq!(changes.findings[0].place, "clustering.domain");
+    }
+
+    #[test]
+    fn tables_of_an_array_are_edited_one_by_one() {
+        let toml = Toml::parse("deployment.toml", TEXT).unwrap();
+        let tables = toml.tables(&["g"]).unwrap();
+        let mut changes = Changes::default();
+        let want = Want::new(Row::Gateway, "\"v\"", "because");
+        toml.set_in(
+            tables[0],
+            "g",
+            &[Setting { key: "url", want }],
+            &mut changes,
+        )
+        .unwrap();
+        assert_eq!(apply(TEXT, &changes.edits), TEXT.replace("'u'", "\"v\""));
+        assert!(toml.tables(&["none"]).unwrap().is_empty());
+        assert!(toml.tables(&["server"]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        let refusal = Toml::parse("deployment.toml", "[a]\nb = \n").err().unwrap();
+        assert_eq!(refusal.line, Some(2));
+    }
+}

@@ -1,0 +1,580 @@
+//! Places in XML. roxmltree finds them; the text is edited, never written anew.
+
+use std::ops::Range;
+
+use roxmltree::{Document, Node, NodeType, ParsingOptions};
+
+use super::{Changes, Place, Want};
+use crate::{
+    edit::{Edit, indentation, indented, line, line_end},
+    finding::Refusal,
+};
+
+/// Nodes of a document at the most; a stock file has some thousands.
+const NODES_MAX: u32 = 1_000_000;
+
+/// A well-formed file.
+pub struct Xml<'t> {
+    file: &'t str,
+    text: &'t str,
+    document: Document<'t>,
+}
+
+type Found<'a, 't> = Result<Node<'a, 't>, Refusal>;
+
+impl<'t> Xml<'t> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is not well-formed.
+    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
+        let options = ParsingOptions {
+            allow_dtd: true,
+            nodes_limit: NODES_MAX,
+            ..ParsingOptions::default()
+        };
+        match Document::parse_with_options(text, options) {
+            Ok(document) => Ok(Self {
+                file,
+                text,
+                document,
+            }),
+            Err(error) => {
+                let (line, reason) = ill_formed(text, &error);
+                Err(Refusal {
+                    file: file.to_owned(),
+                    line: Some(line),
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// The outermost element, which has to have that name.
+    ///
+    /// # Errors
+    /// When it has another one: it is another kind of file.
+    pub fn root(&self, name: &str) -> Found<'_, 't> {
+        let root = self.document.root_element();
+        if root.tag_name().name() == name {
+            return Ok(root);
+        }
+        let reason = format!(
+            "its outermost element is <{}>, not <{name}>",
+            root.tag_name().name()
+        );
+        Err(self.refuse(root, reason))
+    }
+
+    /// The elements of that name directly below `parent`.
+    pub fn children<'a>(
+        &self,
+        parent: Node<'a, 't>,
+        name: &str,
+    ) -> impl Iterator<Item = Node<'a, 't>> {
+        parent
+            .children()
+            .filter(move |node| node.is_element() && node.tag_name().name() == name)
+    }
+
+    /// The one element of that name directly below `parent`.
+    ///
+    /// # Errors
+    /// When there is none or more than one.
+    pub fn one<'a>(&self, parent: Node<'a, 't>, name: &str) -> Found<'a, 't> {
+        let label = format!("<{name}>");
+        let found = self.only(self.children(parent, name), &label)?;
+        found.ok_or_else(|| self.absent(parent, &label))
+    }
+
+    /// The one element at the end of a path of names below `parent`.
+    ///
+    /// # Errors
+    /// When one of them is missing or there is more than one.
+    pub fn path<'a>(&self, parent: Node<'a, 't>, names: &[&str]) -> Found<'a, 't> {
+        names
+            .iter()
+            .try_fold(parent, |parent, name| self.one(parent, name))
+    }
+
+    /// The element of that name directly below `parent`, if there is one.
+    ///
+    /// # Errors
+    /// When there is more than one.
+    pub fn at_most_one<'a>(
+        &self,
+        parent: Node<'a, 't>,
+        name: &str,
+    ) -> Result<Option<Node<'a, 't>>, Refusal> {
+        self.only(self.children(parent, name), &format!("<{name}>"))
+    }
+
+    /// The element of that name below `parent` whose attribute has that value,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// When there is more than one.
+    pub fn with_attribute<'a>(
+        &self,
+        parent: Node<'a, 't>,
+        name: &str,
+        (attribute, value): (&str, &str),
+    ) -> Result<Option<Node<'a, 't>>, Refusal> {
+        let all = self.children(parent, name);
+        let label = format!("<{name} {attribute}=\"{value}\">");
+        self.only(
+            all.filter(|node| node.attribute(attribute) == Some(value)),
+            &label,
+        )
+    }
+
+    /// The only one of `nodes`, if any.
+    ///
+    /// # Errors
+    /// When there is more than one: which of them is meant is not known.
+    pub fn only<'a>(
+        &self,
+        nodes: impl Iterator<Item = Node<'a, 't>>,
+        label: &str,
+    ) -> Result<Option<Node<'a, 't>>, Refusal> {
+        let mut nodes = nodes;
+        let Some(first) = nodes.next() else {
+            return Ok(None);
+        };
+        match nodes.next() {
+            None => Ok(Some(first)),
+            Some(second) => {
+                let reason = format!(
+                    "{label} stands twice, at line {} and here: which one counts is not clear; remove one",
+                    self.line(first)
+                );
+                Err(self.refuse(second, reason))
+            }
+        }
+    }
+
+    /// The refusal that something is not below `parent`.
+    pub fn absent(&self, parent: Node<'_, '_>, label: &str) -> Refusal {
+        let reason = format!("there is no {label} in <{}>", parent.tag_name().name());
+        self.refuse(parent, reason)
+    }
+
+    /// A refusal at a node.
+    pub fn refuse(&self, node: Node<'_, '_>, reason: impl Into<String>) -> Refusal {
+        Refusal {
+            file: self.file.to_owned(),
+            line: Some(self.line(node)),
+            reason: reason.into(),
+        }
+    }
+
+    /// The line where a node starts.
+    pub fn line(&self, node: Node<'_, '_>) -> usize {
+        line(self.text, node.range().start)
+    }
+
+    /// Where a node is, for people: its elements from the outermost one's child on.
+    pub fn place(&self, node: Node<'_, '_>) -> Place<'t> {
+        let mut names: Vec<String> = node
+            .ancestors()
+            .filter(Node::is_element)
+            .map(label)
+            .collect();
+        names.reverse();
+        Place {
+            file: self.file,
+            line: self.line(node),
+            place: names.join("/"),
+        }
+    }
+
+    /// Makes an element's text what is wanted. Where a vault keeps a secret
+    /// (`svns:secretAlias`), it stays there.
+    ///
+    /// # Errors
+    /// When the element holds elements.
+    pub fn set_text(
+        &self,
+        node: Node<'_, '_>,
+        want: &Want<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), Refusal> {
+        if node.children().any(|child| child.is_element()) {
+            return Err(self.refuse(node, format!("{} holds elements, not a value", label(node))));
+        }
+        let in_vault = node
+            .attributes()
+            .any(|attribute| attribute.name() == "secretAlias");
+        let found = text_of(node);
+        if found == want.value || (want.secret && in_vault) {
+            return Ok(());
+        }
+        let escaped = escape(want.value);
+        let edit = match self.value_range(node) {
+            Some(range) => Edit {
+                range,
+                replacement: escaped,
+            },
+            None => self.opened(node, &escaped),
+        };
+        changes.mend(edit, want.missed(self.place(node), Some(&found)));
+        Ok(())
+    }
+
+    /// Makes an attribute what is wanted; one that is missing is put after the
+    /// attribute `after`, separated from it as that one is from what precedes it.
+    pub fn set_attribute(
+        &self,
+        node: Node<'_, 't>,
+        (name, after): (&str, &str),
+        want: &Want<'_>,
+        changes: &mut Changes,
+    ) {
+        let attribute = |name: &str| node.attributes().find(|it| it.name() == name);
+        let mut place = self.place(node);
+        place.place = format!("{}/@{name}", place.place);
+        if let Some(present) = attribute(name) {
+            if present.value() != want.value {
+                let edit = Edit {
+                    range: present.range_value(),
+                    replacement: escape(want.value),
+                };
+                changes.mend(edit, want.missed(place, Some(present.value())));
+            }
+            return;
+        }
+        let at = attribute(after).map_or_else(
+            || node.range().start + 1 + self.tag_name_len(node),
+            |anchor| anchor.range().end,
+        );
+        let separator = attribute(after).map_or(" ", |anchor| {
+            let before = &self.text[..anchor.range().start];
+            &before[before.trim_end().len()..]
+        });
+        let edit = Edit {
+            range: at..at,
+            replacement: format!("{separator}{name}=\"{}\"", escape(want.value)),
+        };
+        changes.mend(edit, want.missed(place, None));
+    }
+
+    /// Puts `block` on lines of its own after a node, indented like it.
+    pub fn insert_after(
+        &self,
+        anchor: Node<'_, '_>,
+        (block, name): (&str, &str),
+        want: &Want<'_>,
+        changes: &mut Changes,
+    ) {
+        let Range { start, end } = anchor.range();
+        let ending = line_end(self.text, end);
+        let block = indented(block, indentation(self.text, start), ending);
+        let edit = Edit {
+            range: end..end,
+            replacement: format!("{ending}{block}"),
+        };
+        let mut place = self.place(anchor.parent_element().unwrap_or(anchor));
+        place.line = self.line(anchor);
+        place.place = format!("{}/{name}", place.place);
+        changes.mend(edit, want.missed(place, None));
+    }
+
+    /// Makes the child `name` of `parent` say what is wanted, adding it after
+    /// the last child where it is missing.
+    ///
+    /// # Errors
+    /// When there are two, or nothing to put it after.
+    pub fn set_child(
+        &self,
+        parent: Node<'_, 't>,
+        name: &str,
+        want: &Want<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), Refusal> {
+        if let Some(child) = self.at_most_one(parent, name)? {
+            return self.set_text(child, want, changes);
+        }
+        let last = parent.children().rfind(Node::is_element);
+        let last = last.ok_or_else(|| self.absent(parent, &format!("<{name}>")))?;
+        let block = format!("<{name}>{}</{name}>", escape(want.value));
+        self.insert_after(last, (&block, name), want, changes);
+        Ok(())
+    }
+
+    /// Replaces everything between an element's tags.
+    pub fn replace_inner(
+        &self,
+        node: Node<'_, '_>,
+        block: &str,
+        (want, found): (&Want<'_>, &str),
+        changes: &mut Changes,
+    ) {
+        let start = node.range().start;
+        let ending = line_end(self.text, start);
+        let outer = indentation(self.text, start);
+        let inner = indented(block, &format!("{outer}    "), ending);
+        let content = format!("{ending}{inner}{ending}{outer}");
+        let edit = match self.inner(node) {
+            Some(range) => Edit {
+                range,
+                replacement: content,
+            },
+            None => self.opened(node, &content),
+        };
+        changes.mend(edit, want.missed(self.place(node), Some(found)));
+    }
+
+    /// The edit that gives `<a/>` the content `content`.
+    fn opened(&self, node: Node<'_, '_>, content: &str) -> Edit {
+        let Range { start, end } = node.range();
+        let name = &self.text[start + 1..start + 1 + self.tag_name_len(node)];
+        Edit {
+            range: end - 2..end,
+            replacement: format!(">{content}</{name}>"),
+        }
+    }
+
+    /// Bytes of an element's name as written, prefix included.
+    fn tag_name_len(&self, node: Node<'_, '_>) -> usize {
+        let tag = &self.text[node.range().start + 1..node.range().end];
+        tag.find(|it: char| it.is_whitespace() || matches!(it, '/' | '>'))
+            .unwrap_or(tag.len())
+    }
+
+    /// Between the tags; `None` for `<a/>`. The document is well-formed, so the
+    /// start tag ends at the first `>` outside quotes.
+    fn inner(&self, node: Node<'_, '_>) -> Option<Range<usize>> {
+        let outer = node.range();
+        let source = &self.text[outer.clone()];
+        let mut quote = None;
+        let close = source.char_indices().find(|&(_, it)| match (quote, it) {
+            (None, '"' | '\'') => {
+                quote = Some(it);
+                false
+            }
+            (Some(open), it) if open == it => {
+                quote = None;
+                false
+            }
+            (None, '>') => true,
+            _ => false,
+        });
+        let start = close?.0 + 1;
+        let end = source.rfind("</").filter(|&end| end >= start)?;
+        Some(outer.start + start..outer.start + end)
+    }
+
+    /// The value inside an element, without the white space and comments
+    /// around it.
+    fn value_range(&self, node: Node<'_, '_>) -> Option<Range<usize>> {
+        let inner = self.inner(node)?;
+        let comments = node
+            .children()
+            .filter(|child| matches!(child.node_type(), NodeType::Comment | NodeType::PI))
+            .map(|child| child.range());
+        let mut pieces = Vec::new();
+        let mut at = inner.start;
+        for comment in comments {
+            pieces.push(at..comment.start);
+            at = comment.end;
+        }
+        pieces.push(at..inner.end);
+        pieces
+            .into_iter()
+            .map(|piece| self.trimmed(piece))
+            .rev()
+            .max_by_key(|piece| piece.len())
+    }
+
+    fn trimmed(&self, range: Range<usize>) -> Range<usize> {
+        let piece = &self.text[range.clone()];
+        if piece.trim().is_empty() {
+            return range.start..range.start;
+        }
+        let start = range.start + (piece.len() - piece.trim_start().len());
+        start..start + piece.trim().len()
+    }
+}
+
+/// An element for people: `Property[@name='dataSource']`.
+fn label(node: Node<'_, '_>) -> String {
+    let name = node.tag_name().name();
+    let key = ["name", "path", "port"]
+        .into_iter()
+        .find_map(|key| node.attribute(key).map(|value| (key, value)));
+    match key {
+        Some((key, value)) if node.parent_element().is_some() => {
+            format!("{name}[@{key}='{value}']")
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// An element's text, comments and the white space around it left out.
+#[must_use]
+pub fn text_of(node: Node<'_, '_>) -> String {
+    let texts = node.children().filter(Node::is_text);
+    let text: String = texts.filter_map(|text| text.text()).collect();
+    text.trim().to_owned()
+}
+
+/// Text as XML writes it, in elements and in attributes.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// The line and the reason. The parser does not say where a document ends too
+/// early, so that is said here.
+fn ill_formed(text: &str, error: &roxmltree::Error) -> (usize, String) {
+    let last = text.lines().count().max(1);
+    if matches!(
+        error,
+        roxmltree::Error::UnexpectedEndOfStream | roxmltree::Error::UnclosedRootNode
+    ) {
+        let tail = text.rfind('<').map_or("", |start| text[start..].trim_end());
+        let tag = tail
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || "</!?-_.:".contains(it));
+        let shown = if tag && !tail.is_empty() {
+            format!(" after `{tail}`")
+        } else {
+            String::new()
+        };
+        return (
+            last,
+            format!("it is not well-formed XML: it is cut off{shown}"),
+        );
+    }
+    let line = usize::try_from(error.pos().row).map_or(last, |row| row.min(last));
+    (line, format!("it is not well-formed XML: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        edit::apply,
+        finding::{Row, State},
+    };
+
+    fn want(value: &str) -> Want<'_> {
+        Want::new(Row::Carbon, value, "because")
+    }
+
+    /// Edits `text` at the element `path` below its root.
+    fn edited(
+        text: &str,
+        edit: impl Fn(&Xml<'_>, Node<'_, '_>, &mut Changes),
+    ) -> (String, Changes) {
+        let xml = Xml::parse("a.xml", text).unwrap();
+        let mut changes = Changes::default();
+        edit(&xml, xml.root("r").unwrap(), &mut changes);
+        (apply(text, &changes.edits), changes)
+    }
+
+    #[test]
+    fn only_the_value_changes() {
+        let cases = [
+            (
+                "<r><a>\n  old\n </a><!--a>old</a--></r>",
+                "<r><a>\n  a&amp;b\n </a><!--a>old</a--></r>",
+            ),
+            ("<r><a x='>'>o&lt;d</a></r>", "<r><a x='>'>a&amp;b</a></r>"),
+            ("<r><a></a></r>", "<r><a>a&amp;b</a></r>"),
+            ("<r><a /></r>", "<r><a >a&amp;b</a></r>"),
+            (
+                "<r><a>1<!-- note --></a></r>",
+                "<r><a>a&amp;b<!-- note --></a></r>",
+            ),
+            ("<r><a><![CDATA[x]]></a></r>", "<r><a>a&amp;b</a></r>"),
+        ];
+        for (text, expected) in cases {
+            let xml = Xml::parse("a.xml", text).unwrap();
+            let mut changes = Changes::default();
+            let node = xml.path(xml.root("r").unwrap(), &["a"]).unwrap();
+            xml.set_text(node, &want("a&b"), &mut changes).unwrap();
+            let result = apply(text, &changes.edits);
+            assert_eq!(result, expected);
+            let again = Xml::parse("a.xml", &result).unwrap();
+            assert_eq!(
+                text_of(again.path(again.root("r").unwrap(), &["a"]).unwrap()),
+                "a&b"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_right_is_left_alone() {
+        let (text, changes) = edited("<r> <a> x </a></r>", |xml, root, changes| {
+            let node = xml.one(root, "a").unwrap();
+            xml.set_text(node, &want("x"), changes).unwrap();
+        });
+        assert_eq!(
+            (text.as_str(), changes),
+            ("<r> <a> x </a></r>", Changes::default())
+        );
+    }
+
+    #[test]
+    fn a_secret_in_the_vault_stays_there() {
+        let text = "<r xmlns:s='urn:s'><a s:secretAlias='x'></a></r>";
+        let (_, changes) = edited(text, |xml, root, changes| {
+            let node = xml.one(root, "a").unwrap();
+            xml.set_text(node, &want("p").secret(), changes).unwrap();
+        });
+        assert_eq!(changes, Changes::default());
+    }
+
+    #[test]
+    fn an_attribute_is_added_as_its_neighbours_are_written() {
+        let text = "<r><c a=\"1\"\r\n   port=\"2\"\r\n   z=\"3\"/></r>";
+        let (result, changes) = edited(text, |xml, root, changes| {
+            let node = xml.one(root, "c").unwrap();
+            xml.set_attribute(node, ("proxyPort", "port"), &want("443"), changes);
+            xml.set_attribute(node, ("z", "port"), &want("4"), changes);
+        });
+        assert_eq!(
+            result,
+            "<r><c a=\"1\"\r\n   port=\"2\"\r\n   proxyPort=\"443\"\r\n   z=\"4\"/></r>"
+        );
+        assert_eq!(changes.findings[0].place, "r/c[@port='2']/@proxyPort");
+        assert_eq!(changes.findings[0].state, State::Missing);
+        assert_eq!(changes.findings[1].found.as_deref(), Some("3"));
+        assert_eq!(changes.findings[1].line, Some(1));
+    }
+
+    #[test]
+    fn what_is_inserted_stands_like_its_neighbour() {
+        let text = "<r>\r\n\t<a/>\r\n</r>\r\n";
+        let (result, changes) = edited(text, |xml, root, changes| {
+            xml.set_child(root, "b", &want("1"), changes).unwrap();
+        });
+        assert_eq!(result, "<r>\r\n\t<a/>\r\n\t<b>1</b>\r\n</r>\r\n");
+        assert_eq!(changes.findings[0].line, Some(2));
+    }
+
+    #[test]
+    fn what_is_damaged_or_ambiguous_is_refused_with_its_line() {
+        let cut = Xml::parse("registry.xml", "<r>\n<mount>\n</moun")
+            .err()
+            .unwrap();
+        assert_eq!((cut.file.as_str(), cut.line), ("registry.xml", Some(3)));
+        assert!(cut.reason.contains("cut off after `</moun`"), "{cut}");
+        let xml = Xml::parse("a.xml", "<r>\n<a/>\n<a/></r>").unwrap();
+        let root = xml.root("r").unwrap();
+        let twice = xml.one(root, "a").unwrap_err();
+        assert_eq!(twice.line, Some(3));
+        assert!(twice.reason.contains("line 2"), "{twice}");
+        assert!(
+            xml.one(root, "b")
+                .unwrap_err()
+                .reason
+                .contains("no <b> in <r>")
+        );
+        assert!(xml.root("x").is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! Homes damaged in the ways of the field.
+
+use apim_config::{
+    finding::{Finding, State},
+    home::Home,
+};
+
+use crate::load::{applied, bytes, planned, stock, text, two_machines};
+
+const REGISTRY: &str = "repository/conf/registry.xml";
+const API_MANAGER: &str = "repository/conf/api-manager.xml";
+const DATA_SOURCES: &str = "repository/conf/datasources/master-datasources.xml";
+const PUBLISHERS: &str = "repository/deployment/server/eventpublishers";
+
+/// A patched 2.6.0 home; `None` where there is none.
+fn patched() -> Option<Home> {
+    Some(applied(&stock("wso2am-2.6.0")?, &two_machines(), "apim-1"))
+}
+
+fn edited(home: &Home, file: &str, old: &str, new: &str) -> Home {
+    let before = text(home, file);
+    assert!(before.contains(old), "{file} has {old}");
+    let mut home = home.clone();
+    home.insert(file, bytes(&before.replacen(old, new, 1)));
+    home
+}
+
+fn found(home: &Home) -> Vec<Finding> {
+    let plan = planned(home, &two_machines(), "apim-1");
+    let serious = plan
+        .findings
+        .into_iter()
+        .filter(|finding| finding.state != State::Warning);
+    serious.collect()
+}
+
+/// The one finding in a home, and that mending it brings back `good`.
+fn mended(home: &Home, good: &Home) -> Finding {
+    let mut findings = found(home);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(&applied(home, &two_machines(), "apim-1"), good);
+    findings.remove(0)
+}
+
+fn refused(home: &Home) -> Finding {
+    let plan = planned(home, &two_machines(), "apim-1");
+    assert_eq!(plan.refusals.len(), 1, "{:#?}", plan.refusals);
+    let mut damaged = plan
+        .findings
+        .into_iter()
+        .filter(|finding| finding.state == State::Damaged);
+    damaged.next().unwrap()
+}
+
+#[test]
+fn a_registry_that_is_cut_off_is_named_with_its_line() {
+    let Some(good) = patched() else { return };
+    let whole = text(&good, REGISTRY);
+    let cut = whole.find("</mount>").unwrap() + "</moun".len();
+    let mut home = good.clone();
+    home.insert(REGISTRY, bytes(&whole[..cut]));
+    let finding = refused(&home);
+    assert_eq!(finding.file, REGISTRY);
+    assert_eq!(finding.line, Some(whole[..cut].lines().count()));
+    assert!(finding.found.unwrap().contains("cut off after `</moun`"));
+}
+
+#[test]
+fn a_mount_without_its_instance_is_mended() {
+    let Some(good) = patched() else { return };
+    let old = "<instanceId>wso2gov</instanceId>\r\n        <targetPath>/_system/config";
+    let home = edited(&good, REGISTRY, old, &old.replace("wso2gov", "gov"));
+    let finding = mended(&home, &good);
+    assert_eq!(finding.found.as_deref(), Some("gov"));
+    assert!(
+        finding.why.contains("no remoteInstance has"),
+        "{}",
+        finding.why
+    );
+}
+
+#[test]
+fn a_server_url_edited_in_the_wrong_element_is_mended() {
+    let Some(good) = patched() else { return };
+    let stock_url = "https://localhost:${mgt.transport.https.port}${carbon.context}services/";
+    let gateway = "https://192.168.10.1:9443${carbon.context}services/";
+    let wrong = edited(&good, API_MANAGER, gateway, stock_url);
+    let wrong = edited(&wrong, API_MANAGER, stock_url, gateway);
+    let findings = found(&wrong);
+    let places: Vec<_> = findings.iter().map(|it| it.place.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "APIManager/APIGateway/Environments/Environment/ServerURL",
+            "APIManager/AuthManager/ServerURL"
+        ]
+    );
+    let line = text(&wrong, API_MANAGER)
+        .lines()
+        .position(|line| line.contains(gateway));
+    assert_eq!(findings[1].line, line.map(|index| index + 1));
+    assert!(findings[1].why.contains("not the gateway's"));
+    assert_eq!(applied(&wrong, &two_machines(), "apim-1"), good);
+    let elsewhere = edited(
+        &good,
+        API_MANAGER,
+        stock_url,
+        "https://10.9.9.9:9443/services/",
+    );
+    assert_eq!(
+        mended(&elsewhere, &good).found.as_deref(),
+        Some("https://10.9.9.9:9443/services/")
+    );
+}
+
+#[test]
+fn a_publisher_that_kept_the_name_it_was_copied_from_is_mended() {
+    let Some(good) = patched() else { return };
+    let file = format!("{PUBLISHERS}/jmsEventPublisher2.xml");
+    let home = edited(
+        &good,
+        &file,
+        "name=\"jmsEventPublisher2\"",
+        "name=\"jmsEventPublisher\"",
+    );
+    let finding = mended(&home, &good);
+    assert_eq!(finding.file, file);
+    assert!(finding.why.contains("whose name another one has"));
+}
+
+#[test]
+fn a_name_that_two_other_publishers_have_is_refused() {
+    let Some(good) = patched() else { return };
+    let mut home = good.clone();
+    let copy = text(&good, &format!("{PUBLISHERS}/jmsEventPublisher.xml"));
+    home.insert(format!("{PUBLISHERS}/mine.xml"), bytes(&copy));
+    let finding = refused(&home);
+    let reason = finding.found.unwrap();
+    assert!(
+        reason.contains("`jmsEventPublisher` is used twice"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn the_publisher_is_the_file_that_has_its_name() {
+    let Some(good) = patched() else { return };
+    let usual = format!("{PUBLISHERS}/jmsEventPublisher2.xml");
+    let mut home = stock("wso2am-2.6.0").unwrap();
+    let other = format!("{PUBLISHERS}/toTheOtherNode.xml");
+    home.insert(other, bytes(&text(&good, &usual)));
+    let after = applied(&home, &two_machines(), "apim-1");
+    assert!(after.file(&usual).is_none());
+}
+
+#[test]
+fn a_data_source_without_its_jndi_name_is_mended() {
+    let Some(good) = patched() else { return };
+    let config = "\n            <jndiConfig>\n                <name>jdbc/WSO2GovDB</name>\n            </jndiConfig>";
+    let home = edited(&good, DATA_SOURCES, config, "");
+    let finding = mended(&home, &good);
+    assert!(
+        finding.place.ends_with("jndiConfig/name"),
+        "{}",
+        finding.place
+    );
+    let empty = edited(&good, DATA_SOURCES, "jdbc/WSO2GovDB", "");
+    assert_eq!(
+        mended(&empty, &good).wanted.as_deref(),
+        Some("jdbc/WSO2GovDB")
+    );
+}
+
+#[test]
+fn two_sources_with_one_jndi_name_are_refused() {
+    let Some(good) = patched() else { return };
+    let home = edited(&good, DATA_SOURCES, "jdbc/WSO2UM_DB", "jdbc/WSO2GovDB");
+    assert!(
+        refused(&home)
+            .found
+            .unwrap()
+            .contains("JNDI name `jdbc/WSO2GovDB`")
+    );
+}
+
+#[test]
+fn mixed_line_ends_are_kept_and_followed() {
+    let Some(good) = stock("wso2am-2.6.0") else {
+        return;
+    };
+    let file = "repository/conf/carbon.xml";
+    let twin = "<!--HostName>www.wso2.org</HostName-->\n";
+    let home = edited(&good, file, twin, &twin.replace('\n', "\r\n"));
+    let after = text(&applied(&home, &two_machines(), "apim-1"), file);
+    assert!(after.contains("</HostName-->\r\n    <HostName>api.example.org</HostName>\r\n"));
+    assert!(after.contains("</MgtHostName-->\n    <MgtHostName>api.example.org</MgtHostName>\n"));
+}
+
+#[test]
+fn a_home_configured_by_hand_is_brought_into_order() {
+    let Some(home) = stock("wso2am-2.6.0") else {
+        return;
+    };
+    let gov = "<dbConfig name=\"wso2registry\">";
+    let by_hand = edited(
+        &home,
+        REGISTRY,
+        gov,
+        "<dbConfig name=\"wso2gov\"><dataSource>jdbc/Other</dataSource></dbConfig>\r\n    <remoteInstance url=\"https://localhost:9453/registry\"><id>wso2gov</id><dbConfig>wso2gov</dbConfig><readOnly>false</readOnly><registryRoot>/</registryRoot></remoteInstance>\r\n    <mount path=\"/_system/config\" overwrite=\"true\"><instanceId>gov</instanceId><targetPath>/_system/config</targetPath></mount>\r\n    <dbConfig name=\"wso2registry\">",
+    );
+    let axis2 = "repository/conf/axis2/axis2.xml";
+    let by_hand = edited(
+        &by_hand,
+        axis2,
+        "<member>",
+        "<member><hostName>10.1.1.1</hostName><port>4100</port></member><member>",
+    );
+    let mut by_hand = by_hand;
+    let jndi2 = "\u{c2}connectionfactory.TopicConnectionFactory = amqp://admin:admin@clientid/carbon?brokerlist='tcp://localhost:5673'\n";
+    let latin1: Vec<u8> = jndi2
+        .chars()
+        .map(|it| u8::try_from(u32::from(it)).unwrap())
+        .collect();
+    by_hand.insert("repository/conf/jndi2.properties", latin1);
+    let after = applied(&by_hand, &two_machines(), "apim-1");
+    let registry = text(&after, REGISTRY);
+    assert!(registry.contains("https://localhost:9443/registry"));
+    assert!(registry.contains("<cacheId>apim@jdbc:mysql://192.168.10.5:3306/regdb</cacheId>"));
+    assert_eq!(
+        registry.matches("<instanceId>wso2gov</instanceId>").count(),
+        2
+    );
+    assert!(!text(&after, axis2).contains("10.1.1.1"));
+    let jndi2 = text(&after, "repository/conf/jndi2.properties");
+    assert!(
+        jndi2.starts_with("connectionfactory.TopicConnectionFactory = amqp://admin:a%40"),
+        "{jndi2}"
+    );
+    assert!(jndi2.contains("tcp://192.168.10.2:5672?retries"), "{jndi2}");
+    assert_eq!(found(&after), []);
+}
+
+#[test]
+fn a_file_of_another_release_is_refused() {
+    let (Some(new), Some(old)) = (stock("wso2am-2.6.0"), stock("wso2am-2.1.0")) else {
+        return;
+    };
+    let mut home = new.clone();
+    home.insert(API_MANAGER, bytes(&text(&old, API_MANAGER)));
+    assert!(
+        refused(&home)
+            .found
+            .unwrap()
+            .contains("no <TrafficManager>")
+    );
+    let mut home = new;
+    let carbon = "repository/conf/carbon.xml";
+    home.insert(carbon, bytes(&text(&old, carbon)));
+    let error = home.version(None).unwrap_err().to_string();
+    assert!(
+        error.contains("mix of releases") && error.contains("2.1.0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_absent_file_is_refused() {
+    let Some(good) = stock("wso2am-2.1.0") else {
+        return;
+    };
+    let mut home = Home::default();
+    for path in apim_config::home::FILES {
+        if let Some(content) = good.file(path).filter(|_| path != REGISTRY) {
+            home.insert(path, content.to_vec());
+        }
+    }
+    assert!(refused(&home).found.unwrap().contains("missing"));
+}
