@@ -4,7 +4,7 @@
 //! as wanted; nothing is written before every place of a home was found.
 
 use crate::{
-    edit::Edit,
+    edit::{self, Edit},
     finding::{Finding, Row, State},
     secret::MASK,
 };
@@ -17,8 +17,8 @@ pub mod xml;
 /// What a file's places need, gathered before anything is changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
-    /// The edits that make it so.
-    pub edits: Vec<Edit>,
+    /// The edits that make it so, and the step that each belongs to.
+    pub edits: Vec<(Row, Edit)>,
     /// What was found instead: one for each edit, and what no edit can mend.
     pub findings: Vec<Finding>,
 }
@@ -96,7 +96,22 @@ pub struct Place<'a> {
 impl Changes {
     /// Notes an edit and what it mends.
     pub fn mend(&mut self, edit: Edit, finding: Finding) {
-        self.edits.push(edit);
+        self.edits.push((finding.row, edit));
         self.findings.push(finding);
+    }
+
+    /// What belongs to one step only.
+    #[must_use]
+    pub fn of_row(mut self, row: Row) -> Self {
+        self.edits.retain(|(of, _)| *of == row);
+        self.findings.retain(|finding| finding.row == row);
+        self
+    }
+
+    /// The text with every edit made.
+    #[must_use]
+    pub fn applied_to(&self, text: &str) -> String {
+        let edits: Vec<Edit> = self.edits.iter().map(|(_, edit)| edit.clone()).collect();
+        edit::apply(text, &edits)
     }
 }

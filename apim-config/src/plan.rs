@@ -3,13 +3,12 @@
 use similar::TextDiff;
 
 use crate::{
-    edit::apply,
     finding::{Finding, Refusal, Row, State},
     home::{Home, HomeError},
     mask::masked,
     patch::{Changes, properties::Properties, site_json::SiteJson, toml::Toml, xml::Xml},
-    rows::{Context, Part, Patch, connector, keystore, parts},
-    secret::Secrets,
+    rows::{Context, Part, Patch, connector, gateway_part, keystore, parts},
+    secret::{Secret, Secrets},
     setup::View,
     text::Text,
     version::Version,
@@ -74,12 +73,7 @@ pub fn plan(home: &Home, view: View<'_>, secrets: &Secrets) -> Result<Plan, Home
         version,
         secrets,
     };
-    let mut plan = Plan {
-        version,
-        files: Vec::new(),
-        findings: Vec::new(),
-        refusals: Vec::new(),
-    };
+    let mut plan = Plan::of(version);
     match parts(home, &context) {
         Ok(parts) => parts.iter().for_each(|part| {
             if let Err(refusal) = look(home, part, &context, &mut plan) {
@@ -94,7 +88,44 @@ pub fn plan(home: &Home, view: View<'_>, secrets: &Secrets) -> Result<Plan, Home
     Ok(plan)
 }
 
+/// Looks only at where APIs are published to, which follows a promotion.
+/// Whatever else is in the home stays, damaged or not.
+///
+/// # Errors
+/// When the home is of no known release, or of several.
+pub fn gateway_plan(home: &Home, view: View<'_>) -> Result<Plan, HomeError> {
+    let version = home.version(view.setup.version)?;
+    // Nothing that needs a password is edited.
+    let none = Secrets {
+        database: Secret::new(""),
+        admin: Secret::new(""),
+    };
+    let context = Context {
+        view,
+        version,
+        secrets: &none,
+    };
+    let mut plan = Plan::of(version);
+    let part = Part {
+        only: Some(Row::Gateway),
+        ..gateway_part(version)
+    };
+    if let Err(refusal) = look(home, &part, &context, &mut plan) {
+        plan.refuse(part.row, refusal);
+    }
+    Ok(plan)
+}
+
 impl Plan {
+    fn of(version: Version) -> Self {
+        Self {
+            version,
+            files: Vec::new(),
+            findings: Vec::new(),
+            refusals: Vec::new(),
+        }
+    }
+
     fn refuse(&mut self, row: Row, refusal: Refusal) {
         self.findings.push(Finding {
             row,
@@ -152,10 +183,12 @@ fn present(
     let mut findings = Vec::new();
     for pass in 0.. {
         let changes = changes(&text, part, context)?;
-        if pass == 0 || !changes.edits.is_empty() {
-            findings.extend(changes.findings);
+        let done = changes.edits.is_empty();
+        if done && pass > 0 {
+            break;
         }
-        if changes.edits.is_empty() {
+        findings.extend(changes.findings.iter().cloned());
+        if done {
             break;
         }
         if pass == PASSES_MAX {
@@ -165,7 +198,7 @@ fn present(
                 reason: "mending one place of it brings up another without end".into(),
             });
         }
-        text = apply(&text, &changes.edits);
+        text = changes.applied_to(&text);
     }
     plan.findings.extend(findings);
     if text != original.text {
@@ -204,5 +237,8 @@ fn changes(text: &str, part: &Part, context: &Context<'_>) -> Result<Changes, Re
         Patch::SiteJson(patch) => patch(&SiteJson::parse(path, text)?, context, &mut changes)?,
         Patch::Toml(patch) => patch(&Toml::parse(path, text)?, context, &mut changes)?,
     }
-    Ok(changes)
+    Ok(match part.only {
+        Some(row) => changes.of_row(row),
+        None => changes,
+    })
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     finding::{Refusal, Row},
-    home::Home,
+    home::{DEPLOYMENT_TOML, Home},
     patch::{Changes, properties::Properties, site_json::SiteJson, toml::Toml, xml::Xml},
     secret::Secrets,
     setup::View,
@@ -56,6 +56,8 @@ pub(crate) struct Part {
     /// The step that a fault of the whole file belongs to.
     pub(crate) row: Row,
     pub(crate) patch: Patch,
+    /// The one step to take, where it is not every step of the file.
+    pub(crate) only: Option<Row>,
     /// What the file is made of where it is absent; `None` where it may not be.
     pub(crate) made: Option<String>,
     /// Whether it holds a password.
@@ -68,6 +70,7 @@ impl Part {
             path: path.to_owned(),
             row,
             patch,
+            only: None,
             made: None,
             secret: false,
         }
@@ -79,16 +82,27 @@ impl Part {
     }
 }
 
+/// The file that says where APIs are published to.
+pub(crate) fn gateway_part(version: Version) -> Part {
+    match version.layout() {
+        Layout::DeploymentToml => Part::present(
+            Row::DeploymentToml,
+            DEPLOYMENT_TOML,
+            Patch::Toml(deployment_toml::patch),
+        )
+        .secret(),
+        Layout::Files => Part::present(
+            Row::Gateway,
+            "repository/conf/api-manager.xml",
+            Patch::Xml(api_manager::patch),
+        ),
+    }
+}
+
 /// Every file of a home that has something to say.
 pub(crate) fn parts(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
     if context.version.layout() == Layout::DeploymentToml {
-        let path = "repository/conf/deployment.toml";
-        let part = Part::present(
-            Row::DeploymentToml,
-            path,
-            Patch::Toml(deployment_toml::patch),
-        );
-        return Ok(vec![part.secret()]);
+        return Ok(vec![gateway_part(context.version)]);
     }
     let conf =
         |row, path: &str, patch| Part::present(row, &format!("repository/conf/{path}"), patch);
@@ -102,11 +116,7 @@ pub(crate) fn parts(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Ref
         conf(Row::Users, "user-mgt.xml", Patch::Xml(users::patch)).secret(),
         conf(Row::Registry, "registry.xml", Patch::Xml(registry::patch)),
         conf(Row::Cluster, "axis2/axis2.xml", Patch::Xml(axis2::patch)),
-        conf(
-            Row::Gateway,
-            "api-manager.xml",
-            Patch::Xml(api_manager::patch),
-        ),
+        gateway_part(context.version),
         conf(Row::Carbon, "carbon.xml", Patch::Xml(carbon::patch)),
         conf(
             Row::Tomcat,

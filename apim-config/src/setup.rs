@@ -9,6 +9,7 @@ use crate::{secret::SecretSource, version::Version};
 
 pub use self::{
     error::SetupError,
+    read::text_with_active,
     template::{Known, template},
 };
 
@@ -184,6 +185,14 @@ impl Setup {
     #[must_use]
     pub fn nodes(&self) -> [&Node; 2] {
         [&self.active, &self.passive]
+    }
+
+    /// Both nodes in an order that a promotion does not change.
+    #[must_use]
+    pub fn nodes_by_name(&self) -> [&Node; 2] {
+        let mut nodes = self.nodes();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
     }
 
     /// The setup as the node of that name sees it.

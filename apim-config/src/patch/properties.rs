@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{edit::apply, finding::Row};
+    use crate::finding::Row;
 
     const TEXT: &str = "# a = comment \\\nb=1\r\n  c : 2 \n\n!d=3\ne\\=f = x\\\n  y\ng";
 
@@ -215,7 +215,7 @@ mod tests {
         Properties::parse("j.properties", text)
             .set(key, &want, (None, value), &mut changes)
             .unwrap();
-        (apply(text, &changes.edits), changes)
+        (changes.applied_to(text), changes)
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         let want = Want::new(Row::OtherBroker, "a.b", "because");
         let properties = Properties::parse("j.properties", text);
         assert!(properties.clean("a.b", &want, &mut changes));
-        assert_eq!(apply(text, &changes.edits), "a.b = 1\n");
+        assert_eq!(changes.applied_to(text), "a.b = 1\n");
         assert!(!Properties::parse("j", "xa.b = 1\n").clean("a.b", &want, &mut changes));
     }
 

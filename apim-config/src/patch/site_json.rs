@@ -170,7 +170,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{edit::apply, finding::Row};
+    use crate::finding::Row;
 
     const TEXT: &str = "{ // \u{e9}\n  \"proxy\" : {\n    \"enabled\" : false,   // true , \"auto\"\n    \"host\":\"a\",\n  //\"enabled\" : 1\n  },\n  \"names\" : [\"localhost\"],\n}";
 
@@ -194,7 +194,7 @@ mod tests {
         let expected = TEXT
             .replace("\"enabled\" : false", "\"enabled\" : true")
             .replace("[\"localhost\"]", "[\"localhost\", \"lb\"]");
-        assert_eq!(apply(TEXT, &changes.edits), expected);
+        assert_eq!(changes.applied_to(TEXT), expected);
         assert_eq!(changes.findings[0].line, Some(3));
         assert_eq!(changes.findings[0].found.as_deref(), Some("false"));
     }

@@ -157,7 +157,8 @@ impl<'t> Toml<'t> {
             range: at..at,
             replacement: format!("{gap}{ending}{header}{ending}{lines}"),
         };
-        changes.edits.push(edit);
+        let row = settings.first().map(|setting| setting.want.row);
+        changes.edits.extend(row.map(|row| (row, edit)));
         let name = header.trim_matches(['[', ']']);
         changes.findings.extend(settings.iter().map(|setting| {
             let place = Place {
@@ -257,7 +258,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{edit::apply, finding::Row};
+    use crate::finding::Row;
 
     const TEXT: &str = "# head\r\n[server]\r\nhost = \"a\" # why\r\n#offset=0\r\n\r\n[x.y]\r\n[[g]]\r\nname = \"n\"\r\nurl = 'u'\r\n";
 
@@ -267,7 +268,7 @@ mod tests {
         let want = Want::new(Row::DeploymentToml, value, "because");
         toml.set(path, &[Setting { key, want }], &mut changes)
             .unwrap();
-        (apply(TEXT, &changes.edits), changes)
+        (changes.applied_to(TEXT), changes)
     }
 
     #[test]
@@ -309,7 +310,7 @@ mod tests {
             &mut changes,
         )
         .unwrap();
-        assert_eq!(apply(TEXT, &changes.edits), TEXT.replace("'u'", "\"v\""));
+        assert_eq!(changes.applied_to(TEXT), TEXT.replace("'u'", "\"v\""));
         assert!(toml.tables(&["none"]).unwrap().is_empty());
         assert!(toml.tables(&["server"]).is_err());
     }

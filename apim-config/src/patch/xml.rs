@@ -456,10 +456,7 @@ fn ill_formed(text: &str, error: &roxmltree::Error) -> (usize, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        edit::apply,
-        finding::{Row, State},
-    };
+    use crate::finding::{Row, State};
 
     fn want(value: &str) -> Want<'_> {
         Want::new(Row::Carbon, value, "because")
@@ -473,7 +470,7 @@ mod tests {
         let xml = Xml::parse("a.xml", text).unwrap();
         let mut changes = Changes::default();
         edit(&xml, xml.root("r").unwrap(), &mut changes);
-        (apply(text, &changes.edits), changes)
+        (changes.applied_to(text), changes)
     }
 
     #[test]
@@ -497,7 +494,7 @@ mod tests {
             let mut changes = Changes::default();
             let node = xml.path(xml.root("r").unwrap(), &["a"]).unwrap();
             xml.set_text(node, &want("a&b"), &mut changes).unwrap();
-            let result = apply(text, &changes.edits);
+            let result = changes.applied_to(text);
             assert_eq!(result, expected);
             let again = Xml::parse("a.xml", &result).unwrap();
             assert_eq!(

@@ -94,7 +94,7 @@ fn throttling<'t>(
     };
     let section = xml.path(root, &["ThrottlingConfigurations", parent])?;
     let group = |scheme: &str, port| {
-        let nodes = context.view.setup.nodes();
+        let nodes = context.view.setup.nodes_by_name();
         nodes
             .map(|node| format!("{{{scheme}://{}}}", node.authority(port)))
             .join(",")

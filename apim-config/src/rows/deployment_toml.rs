@@ -105,7 +105,10 @@ fn gateway(toml: &Toml<'_>, context: &Context<'_>, changes: &mut Changes) -> Pat
         "https://{}/services/",
         context.view.setup.gateway_authority()
     ));
-    let settings = [setting("service_url", &url, GATEWAY)];
+    let settings = [Setting {
+        key: "service_url",
+        want: Want::new(Row::Gateway, &url, GATEWAY),
+    }];
     match toml.tables(&path)?.as_slice() {
         [environment] => toml.set_in(environment, &path.join("."), &settings, changes),
         [] => Err(toml.refuse(None, "there is no [[apim.gateway.environment]]".into())),
@@ -122,7 +125,7 @@ fn throttling(toml: &Toml<'_>, context: &Context<'_>, changes: &mut Changes) -> 
     let duplicate = format!("[{}]", quoted(&format!("tcp://{broker}")));
     let settings = [setting("event_duplicate_url", &duplicate, EVENTS)];
     toml.set(&["apim", "throttling"], &settings, changes)?;
-    let nodes = context.view.setup.nodes();
+    let nodes = context.view.setup.nodes_by_name();
     let groups = toml.tables(&["apim", "throttling", "url_group"])?;
     if !groups.is_empty() && groups.len() != nodes.len() {
         return Err(wrong_groups(toml, groups.len()));

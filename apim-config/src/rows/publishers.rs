@@ -70,6 +70,7 @@ pub(crate) fn publishers(home: &Home, context: &Context<'_>) -> Result<Vec<Part>
             path: present.map_or(usual, |(path, _)| path.clone()),
             row: Row::Publishers,
             patch: publisher.patch,
+            only: None,
             made: Some(text(publisher)),
             secret: false,
         }

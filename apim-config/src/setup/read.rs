@@ -11,7 +11,11 @@ use super::{
     file::{FileAdmin, FileDatabase, FileLoadBalancer, FileNode, FileSetup, FileSync},
     is_loopback,
 };
-use crate::{edit::line, secret::SecretSource, version::Version};
+use crate::{
+    edit::{Edit, apply, line, line_end},
+    secret::SecretSource,
+    version::Version,
+};
 
 type Read<T> = Result<T, SetupError>;
 
@@ -36,6 +40,35 @@ impl Setup {
         fits_together(&setup)?;
         Ok(setup)
     }
+}
+
+/// The description's text with another active node; everything else stays byte
+/// for byte.
+///
+/// # Errors
+/// When the text is no TOML.
+pub fn text_with_active(text: &str, name: &str) -> Read<String> {
+    let document = toml_edit::Document::parse(text).map_err(|error| SetupError::Syntax {
+        line: line(text, error.span().map_or(0, |span| span.start)),
+        message: error.message().replace('\n', ", "),
+    })?;
+    let quoted = toml::Value::String(name.to_owned()).to_string();
+    let present = document
+        .as_table()
+        .get("active")
+        .and_then(toml_edit::Item::span);
+    let edit = match present {
+        Some(range) => Edit {
+            range,
+            replacement: quoted,
+        },
+        // A key outside of tables has to come before the first table.
+        None => Edit {
+            range: 0..0,
+            replacement: format!("active = {quoted}{}", line_end(text, 0)),
+        },
+    };
+    Ok(apply(text, &[edit]))
 }
 
 struct Reader<'a> {
@@ -110,7 +143,7 @@ impl Reader<'_> {
         let host = self.host("node.host", &file.host)?;
         let twin = first
             .filter(|first| first.host == host || (is_loopback(&first.host) && is_loopback(&host)));
-        let name = self.word("node.name", Some(&file.name), "")?;
+        let name = self.node_name(&file.name)?;
         let offset = match &file.offset {
             Some(offset) => *offset.get_ref(),
             None => twin.map_or(0, |twin| twin.offset.saturating_add(1)),
@@ -323,6 +356,18 @@ impl Reader<'_> {
         self.host("database.clients", text)
     }
 
+    /// A name that the engine takes too.
+    fn node_name(&self, text: &Spanned<String>) -> Read<String> {
+        let name = text.get_ref();
+        if name.starts_with(['.', '-']) || name.contains('@') {
+            let reason = format!(
+                "`{name}` has to be letters, digits and `.-_`, not starting with `.` or `-`"
+            );
+            return Err(self.refused("node.name", text, reason));
+        }
+        self.word("node.name", Some(text), "")
+    }
+
     /// A text without blanks, quotes and control characters.
     fn word(
         &self,
@@ -369,6 +414,14 @@ impl Reader<'_> {
         let path = PathBuf::from(text.get_ref());
         if !path.is_absolute() || text.get_ref().contains(['\n', '\r', '"']) {
             let reason = format!("`{}` is no absolute path", text.get_ref());
+            return Err(self.refused(key, text, reason));
+        }
+        let untidy = text
+            .get_ref()
+            .split('/')
+            .any(|part| matches!(part, "." | ".."));
+        if untidy {
+            let reason = format!("`{}` has `.` or `..` in it", text.get_ref());
             return Err(self.refused(key, text, reason));
         }
         Ok(path)

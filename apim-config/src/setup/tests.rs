@@ -66,6 +66,16 @@ fn who_is_active_is_one_key() {
 }
 
 #[test]
+fn a_promotion_changes_one_value_of_the_text() {
+    let named = format!("# who\nactive = \"apim-1\"  # now\n{SHORT}");
+    let text = text_with_active(&named, "apim-2").unwrap();
+    assert_eq!(text, named.replacen("\"apim-1\"", "\"apim-2\"", 1));
+    let added = text_with_active(SHORT, "apim-2").unwrap();
+    assert_eq!(added, format!("active = \"apim-2\"\n{SHORT}"));
+    assert_eq!(Setup::parse(&added).unwrap().active.name, "apim-2");
+}
+
+#[test]
 fn a_misspelt_key_is_named_with_its_line_and_the_nearest() {
     let text = SHORT.replace("password_env = \"DB\"", "pasword_env = \"DB\"");
     assert_eq!(
