@@ -5,5 +5,6 @@ pub mod checklist;
 pub mod engine;
 pub mod firewall;
 pub mod hosts;
+pub mod nginx;
 pub mod sql;
 pub mod systemd;

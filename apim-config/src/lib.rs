@@ -6,6 +6,7 @@
 //! are the two uses of that one list.
 
 pub mod amqp;
+pub mod bundle;
 pub mod edit;
 pub mod finding;
 pub mod generate;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod config;
 mod filter;
 mod values;
 
@@ -97,6 +98,7 @@ pub(crate) enum Command {
     Pause(Pause),
     Resume(Resume),
     Release(Release),
+    Config(config::Config),
     Demo(Demo),
     Completions(Completions),
     Man(Man),
@@ -116,8 +118,8 @@ Examples:
       --tree synapse-configs=/opt/wso2am-2.6.0/repository/deployment/server/synapse-configs")]
 pub(crate) struct Init {
     /// The node's name, for people
-    #[arg(long, value_parser = values::node_name)]
-    pub(crate) name: String,
+    #[arg(long, value_parser = values::node_name, required_unless_present = "keep_config")]
+    pub(crate) name: Option<String>,
     /// Whether its trees are the source or follow it
     #[arg(long)]
     pub(crate) role: RoleArg,
@@ -138,6 +140,10 @@ pub(crate) struct Init {
         env = "APIM_SYNC_LISTEN"
     )]
     pub(crate) listen: String,
+    /// The configuration is there already, from `config generate`: make only the
+    /// key and the state that it names
+    #[arg(long, conflicts_with_all = ["name", "trees", "apim_home"])]
+    pub(crate) keep_config: bool,
     /// Where the node keeps its key, state and journal
     #[arg(long, value_name = "DIR", default_value = sync_daemon::config::STATE_DIR_DEFAULT, env = "APIM_SYNC_STATE_DIR")]
     pub(crate) state_dir: PathBuf,

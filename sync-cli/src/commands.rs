@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod bootstrap;
+mod config;
 mod daemon;
 mod demo;
 mod init;
@@ -63,6 +64,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(_) => pause::resume(context).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Config(args) => config::run(context, args.command),
         Command::Demo(args) => demo::run(context, args).await,
         Command::Completions(args) => manual::completions(context, &args),
         Command::Man(args) => manual::man(context, &args),

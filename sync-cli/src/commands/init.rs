@@ -42,17 +42,20 @@ struct NodeLine<'a> {
 
 pub(crate) fn run(context: &Context, args: &Init) -> Outcome {
     let file = absolute(&context.global.config)?;
-    refuse_existing(&file)?;
-    let state_dir = absolute(&args.state_dir)?;
-    let node = NewNode {
-        name: args.name.clone(),
-        listen: listen(&args.listen)?,
-        trees: trees::choose(context, args, &state_dir)?,
-        state_dir,
-    };
     let role = match args.role {
         RoleArg::Active => Role::Active,
         RoleArg::Passive => Role::Passive,
+    };
+    let Some(name) = &args.name else {
+        return keep_config(context, &file, role);
+    };
+    refuse_existing(&file)?;
+    let state_dir = absolute(&args.state_dir)?;
+    let node = NewNode {
+        name: name.clone(),
+        listen: listen(&args.listen)?,
+        trees: trees::choose(context, args, &state_dir)?,
+        state_dir,
     };
     let (id, _) = create(&file, &node, role)?;
     let line = NodeLine {
@@ -63,6 +66,28 @@ pub(crate) fn run(context: &Context, args: &Init) -> Outcome {
         role,
         config: file.display().to_string(),
         state_dir: node.state_dir.display().to_string(),
+    };
+    tell(context, &line);
+    Ok(())
+}
+
+/// Makes the key and the state that a configuration names, which is there and
+/// stays as it is.
+fn keep_config(context: &Context, file: &Path, role: Role) -> Outcome {
+    let config = Config::load(file)?;
+    for tree in &config.trees {
+        trees::tell_if_absent(context, &tree.name, &tree.path);
+    }
+    let state_dir = &config.node.state_dir;
+    let id = make_state(state_dir, role)?;
+    let line = NodeLine {
+        message_type: "node",
+        schema: SCHEMA,
+        node: config.node.name.as_str(),
+        id,
+        role,
+        config: file.display().to_string(),
+        state_dir: state_dir.display().to_string(),
     };
     tell(context, &line);
     Ok(())

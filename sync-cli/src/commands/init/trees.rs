@@ -46,10 +46,7 @@ fn new_tree(
     preset: Preset,
     state_dir: &Path,
 ) -> NewTree {
-    if !path.is_dir() {
-        let line = format!("tree {name}: {} does not exist yet", path.display());
-        context.terminal.complain(&Line::new(line));
-    }
+    tell_if_absent(context, &name, &path);
     let work_dir = work_dir_beside(&path, name.as_str(), state_dir);
     if let Some(work_dir) = &work_dir {
         let line = format!(
@@ -63,6 +60,14 @@ fn new_tree(
         path,
         preset,
         work_dir,
+    }
+}
+
+/// A tree that is not there is worth a word: its path may be misspelt.
+pub(super) fn tell_if_absent(context: &Context, name: &TreeName, path: &Path) {
+    if !path.is_dir() {
+        let line = format!("tree {name}: {} does not exist yet", path.display());
+        context.terminal.complain(&Line::new(line));
     }
 }
 

@@ -1,0 +1,137 @@
+//! `config apply`: patch one node's home.
+
+use std::path::{Path, PathBuf};
+
+use apim_config::plan::{FilePlan, Plan, plan};
+use serde::Serialize;
+use sync_daemon::{
+    events::SCHEMA,
+    failure::{Failure, FailureKind},
+};
+
+use super::{
+    Context, backup, description,
+    files::{NewFile, write_all},
+    home,
+};
+use crate::{
+    args::config::Apply,
+    error::Outcome,
+    terminal::{Line, Paint},
+};
+
+/// A file that was, or would be, changed, as a line of JSON.
+#[derive(Serialize)]
+struct FileLine<'a> {
+    message_type: &'static str,
+    schema: u32,
+    path: &'a str,
+    action: &'static str,
+    secret: bool,
+    dry_run: bool,
+    diff: String,
+}
+
+pub(super) fn run(context: &Context, args: &Apply) -> Outcome {
+    let setup = description::setup(context, &args.setup.setup)?;
+    let view = description::view(&setup, &args.home.node)?;
+    let secrets = description::secrets(context, &setup, &args.setup.setup)?;
+    let root = absolute(&args.home.home)?;
+    let home = home::read(&root)?;
+    let plan = plan(&home, view, &secrets).map_err(|error| home::refused(&root, &error))?;
+    refuse(&root, &plan)?;
+    show(context, &plan.files, args.dry_run);
+    if args.dry_run || plan.files.is_empty() {
+        tell_end(context, &args.home.node, &plan, args.dry_run);
+        return Ok(());
+    }
+    let backups = args.backup_dir.as_ref().unwrap_or(&view.node.state_dir);
+    let place = backup::place(backups, &root);
+    let copied = backup::keep(&place, &plan.files)?;
+    write_all(&files(&root, &plan.files))?;
+    if copied > 0 {
+        let line = format!("what was there before is in `{}`", place.display());
+        context.terminal.note(&Line::new(line));
+    }
+    tell_end(context, &args.home.node, &plan, false);
+    Ok(())
+}
+
+/// The home's path as backups name it.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::fs::canonicalize(path).map_err(|error| {
+        let doing = format!("finding the home `{}`", path.display());
+        Failure::caused_by(FailureKind::Usage, doing, &error)
+            .hint("name an APIM_HOME with `--home`")
+    })
+}
+
+/// A home with a file that is not understood is left alone as a whole.
+pub(super) fn refuse(root: &Path, plan: &Plan) -> Result<(), Failure> {
+    if plan.refusals.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<_> = plan.refusals.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "patching the home `{}`: {}",
+        root.display(),
+        reasons.join("; ")
+    );
+    Err(Failure::new(FailureKind::Failed, message)
+        .hint("mend the file by hand or take it from the pack; no file of the home was changed"))
+}
+
+/// Shows every file that changes: as a diff where nothing is done yet.
+pub(super) fn show(context: &Context, files: &[FilePlan], dry_run: bool) {
+    let terminal = &context.terminal;
+    for file in files {
+        let action = if file.before.is_some() {
+            "update"
+        } else {
+            "create"
+        };
+        if terminal.json() {
+            terminal.answer_json(&FileLine {
+                message_type: "file",
+                schema: SCHEMA,
+                path: &file.path,
+                action,
+                secret: file.secret,
+                dry_run,
+                diff: file.diff(),
+            });
+        } else if dry_run {
+            terminal.answer_raw(&file.diff());
+        } else {
+            terminal.answer(&Line::new(format!("{action} {}", file.path)));
+        }
+    }
+}
+
+/// The plan's files, to be written below a home.
+pub(super) fn files(root: &Path, files: &[FilePlan]) -> Vec<NewFile> {
+    let new = |file: &FilePlan| NewFile {
+        path: root.join(&file.path),
+        before: file.before.clone(),
+        content: file.after.clone(),
+        secret: file.secret,
+    };
+    files.iter().map(new).collect()
+}
+
+fn tell_end(context: &Context, node: &str, plan: &Plan, dry_run: bool) {
+    let count = plan.files.len();
+    let files = if count == 1 { "file" } else { "files" };
+    let end = match (count, dry_run) {
+        (0, _) => " is as the description says: nothing to change".to_owned(),
+        (_, true) => format!(": {count} {files} would change"),
+        (_, false) => format!(": {count} {files} changed; restart its server for them to count"),
+    };
+    context
+        .terminal
+        .note(&Line::painted(Paint::Bold, node).text(end));
+    if count > 0 && !dry_run {
+        let next = format!("next: `apim-sync config check --node {node} --home ...`");
+        context.terminal.note(&Line::new(next));
+    }
+}

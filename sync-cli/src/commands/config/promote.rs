@@ -1,0 +1,78 @@
+//! `config promote`: a home and the description follow a promotion.
+
+use std::path::Path;
+
+use apim_config::{plan::gateway_plan, setup::text_with_active};
+use sync_daemon::failure::{Failure, FailureKind};
+
+use super::{
+    Context,
+    apply::{files, refuse, show},
+    description,
+    files::{NewFile, write_all},
+    home,
+};
+use crate::{
+    args::config::Promote,
+    error::Outcome,
+    terminal::{Line, Paint},
+};
+
+pub(super) fn run(context: &Context, args: &Promote) -> Outcome {
+    let file = &args.setup.setup;
+    let text = description::text(file)?;
+    let setup = description::parse(file, &text)?;
+    description::view(&setup, &args.node)?;
+    let promoted = setup.with_active(&args.node);
+    let [view, _] = promoted.views();
+    let root = &args.home;
+    let home = home::read(root)?;
+    let plan = gateway_plan(&home, view).map_err(|error| home::refused(root, &error))?;
+    refuse(root, &plan)?;
+    show(context, &plan.files, args.dry_run);
+    let described = new_description(file, &text, &args.node)?;
+    if !args.dry_run {
+        let mut all = files(root, &plan.files);
+        all.extend(described.clone());
+        write_all(&all)?;
+    }
+    tell(context, args, (plan.files.len(), described.is_some()));
+    Ok(())
+}
+
+/// The description with the other node as the active one, if it changes.
+fn new_description(file: &Path, text: &str, node: &str) -> Result<Option<NewFile>, Failure> {
+    let after = text_with_active(text, node).map_err(|error| {
+        let doing = format!("changing the description `{}`", file.display());
+        Failure::caused_by(FailureKind::Usage, doing, &error)
+    })?;
+    Ok((after != text).then(|| NewFile {
+        path: file.to_owned(),
+        before: Some(text.as_bytes().to_vec()),
+        content: after.into_bytes(),
+        secret: false,
+    }))
+}
+
+fn tell(context: &Context, args: &Promote, (files, described): (usize, bool)) {
+    let would = if args.dry_run { "would name" } else { "names" };
+    let terminal = &context.terminal;
+    let node = args.node.as_str();
+    let home = if files > 0 {
+        format!(
+            "{} {would} {node}'s gateway now; restart its server for it to count",
+            args.home.display()
+        )
+    } else {
+        format!("{} names {node}'s gateway already", args.home.display())
+    };
+    terminal.note(&Line::new(home));
+    if described {
+        let line = format!("{} {would} {node} as active", args.setup.setup.display());
+        terminal.note(&Line::new(line));
+    }
+    if !args.dry_run && (files > 0 || described) {
+        let next = ": the same command on the other node, and `apim-sync config generate` for the load balancer, whose primary is still the old one";
+        terminal.note(&Line::painted(Paint::Bold, "next").text(next));
+    }
+}
