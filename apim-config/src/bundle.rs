@@ -133,7 +133,8 @@ fn home_files(
             secret: file.secret,
         }
     };
-    Ok(plan.files.into_iter().map(output).collect())
+    let all = plan.files.into_iter().chain(plan.intact);
+    Ok(all.map(output).collect())
 }
 
 fn engine_files(view: View<'_>) -> Vec<Output> {

@@ -24,6 +24,8 @@ pub struct Plan {
     pub version: Version,
     /// Files that change, or are new.
     pub files: Vec<FilePlan>,
+    /// Files that are as they should be already.
+    pub intact: Vec<FilePlan>,
     /// What is not as it should be, in the order of the steps.
     pub findings: Vec<Finding>,
     /// Why nothing may be changed; then `files` must not be written.
@@ -121,6 +123,7 @@ impl Plan {
         Self {
             version,
             files: Vec::new(),
+            intact: Vec::new(),
             findings: Vec::new(),
             refusals: Vec::new(),
         }
@@ -201,14 +204,17 @@ fn present(
         text = changes.applied_to(&text);
     }
     plan.findings.extend(findings);
-    if text != original.text {
-        plan.files.push(FilePlan {
-            path: part.path.clone(),
-            before: Some(bytes.to_vec()),
-            after: original.encode(&text),
-            secret: part.secret,
-            shown: masked(&part.path, &original.text, &text),
-        });
+    let file = FilePlan {
+        path: part.path.clone(),
+        before: Some(bytes.to_vec()),
+        after: original.encode(&text),
+        secret: part.secret,
+        shown: masked(&part.path, &original.text, &text),
+    };
+    if text == original.text {
+        plan.intact.push(file);
+    } else {
+        plan.files.push(file);
     }
     Ok(())
 }

@@ -75,7 +75,13 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 fn newest_source() -> Option<SystemTime> {
-    let crates = ["sync-core", "sync-fs", "sync-daemon", "sync-cli"];
+    let crates = [
+        "apim-config",
+        "sync-core",
+        "sync-fs",
+        "sync-daemon",
+        "sync-cli",
+    ];
     crates
         .iter()
         .filter_map(|name| newest_in(&workspace().join(name).join("src")))

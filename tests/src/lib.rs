@@ -4,6 +4,7 @@
 //! configuration files, exit codes, JSON. Nothing here uses the project's own
 //! crates: a fault in the engine must not hide itself in its judge.
 
+pub mod apim_home;
 pub mod artifacts;
 pub mod binary;
 pub mod compare;

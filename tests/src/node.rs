@@ -118,6 +118,33 @@ impl Node {
         node
     }
 
+    /// Takes over a node whose configuration is there already, as `config
+    /// generate` writes it: makes its key and state, and nothing else.
+    ///
+    /// # Panics
+    /// When the configuration lacks what it is read for, or `init` fails.
+    #[must_use]
+    pub fn of_config(config: &Path, role: Role) -> Self {
+        let text = fs::read_to_string(config).expect("the configuration is there");
+        let table: toml::Table = text.parse().expect("the configuration is TOML");
+        let node = |key: &str| table["node"][key].as_str().expect("a text").to_owned();
+        let path = |tree: &toml::Value| tree["path"].as_str().map(PathBuf::from);
+        let mut made = Self {
+            name: node("name"),
+            role,
+            config: config.to_owned(),
+            state: node("state_dir").into(),
+            tree: path(&table["tree"][0]).expect("a tree has a path"),
+            address: node("advertise"),
+            id: String::new(),
+            log: config.with_file_name("daemon.log"),
+            daemon: None,
+        };
+        let outcome = made.run(&["init", "--keep-config", "--role", role.name()]);
+        made.id = id(&outcome.exits(0));
+        made
+    }
+
     fn initialise(&self) -> String {
         let mut command = self.command(&["init", "--name", &self.name]);
         command
@@ -126,12 +153,7 @@ impl Node {
             .arg(format!("{TREE}={}", self.tree.display()))
             .arg("--state-dir")
             .arg(&self.state);
-        let outcome = finish(command).exits(0);
-        let id = outcome
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix("id: "));
-        id.expect("`init` prints `id: <node id>`").trim().to_owned()
+        id(&finish(command).exits(0))
     }
 
     fn configure(&self, settings: &Settings) {
@@ -309,6 +331,13 @@ impl Drop for Node {
             let _ = daemon.kill().and_then(|()| daemon.wait().map(drop));
         }
     }
+}
+
+/// The node's id, as `init` prints it.
+fn id(outcome: &Outcome) -> String {
+    let mut lines = outcome.stdout.lines();
+    let id = lines.find_map(|line| line.strip_prefix("id: "));
+    id.expect("`init` prints `id: <node id>`").trim().to_owned()
 }
 
 /// Runs a command to its end, or kills it at the deadline.

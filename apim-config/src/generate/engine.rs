@@ -39,8 +39,8 @@ fn head(view: View<'_>) -> String {
         "\
 # apim-sync on {node_name}, written by `apim-sync config`.
 #
-# The node's key and role are not here. `apim-sync init` makes both once, with a
-# configuration that this one replaces. Nor is the other node: pin its key with
+# The node's key and role are not here: `apim-sync -C FILE init --keep-config
+# --role {role}` makes both once. Nor is the other node: pin its key with
 # `apim-sync invite` on one node and `apim-sync join` on the other, or with
 # `apim-sync trust add {other_name} --address {other_address} --id ID`.
 
@@ -53,6 +53,11 @@ advertise = {advertise}
 state_dir = {state_dir}
 ",
         node_name = node.name,
+        role = if view.is_active() {
+            "active"
+        } else {
+            "passive"
+        },
         other_name = other.name,
         other_address = authority(&other.host, other.sync_port),
         name = quoted(&node.name),

@@ -32,8 +32,8 @@ fn head(import: &Import, node: &Node) -> String {
     format!(
         "\
 # apim-sync: node {name}, imported from an rsync script ({role}).
-# `apim-sync init --role {role}` comes first: it makes the node's key. This file
-# then takes the place of the one that init wrote.
+# `apim-sync -C FILE init --keep-config --role {role}` makes the node's key and
+# state once.
 # Pair with {others}: `apim-sync invite` on the one node, `apim-sync join TOKEN`
 # on the other. No key or password stands here.
 {place}

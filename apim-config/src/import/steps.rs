@@ -19,10 +19,9 @@ pub(super) fn of(import: &Import) -> Vec<String> {
         "Look at every CHECK, WRITE and ADD in the imported configurations, and at the notes."
             .into(),
     ];
-    steps.extend(import.nodes.iter().map(|node| init(import, node)));
+    steps.extend(import.nodes.iter().map(init));
     steps.push(format!(
-        "On each node put its imported apim-sync.toml in the place of the file that init wrote; `apim-sync status` refuses a bad one with its line. Let UDP \
-         port {} through the firewalls between {} and the others.",
+        "Let UDP port {} through the firewalls between {} and the others.",
         ports(import),
         active.name
     ));
@@ -54,29 +53,17 @@ pub(super) fn of(import: &Import) -> Vec<String> {
     steps
 }
 
-fn init(import: &Import, node: &Node) -> String {
-    let trees: Vec<String> = import
-        .trees
-        .iter()
-        .map(|it| {
-            format!(
-                " --tree {}",
-                argument(&format!("{}={}", it.tree.name(), node.tree_path(it.tree)))
-            )
-        })
-        .collect();
+fn init(node: &Node) -> String {
     let host = node
         .host
         .as_ref()
         .map_or_else(String::new, |host| format!(" ({host})"));
     format!(
-        "On {}{host}, as the user that runs the server: `apim-sync init --name {} --role {} --listen {} --state-dir {}{}`.",
-        node.name,
-        node.name,
-        node.role.name(),
-        node.listen(import),
-        node.state_dir,
-        trees.concat()
+        "On {name}{host}: put {name}/apim-sync.toml at /etc/apim-sync/config.toml, make `{state}` for the user that runs the server, and as \
+         that user `apim-sync init --keep-config --role {role}`; `apim-sync status` refuses a bad file with its line.",
+        name = node.name,
+        state = node.state_dir,
+        role = node.role.name(),
     )
 }
 
@@ -86,14 +73,4 @@ fn ports(import: &Import) -> String {
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     ports.join(", ")
-}
-
-/// A word that a shell takes as it is.
-fn argument(text: &str) -> String {
-    let plain = |char: char| char.is_ascii_alphanumeric() || "/._-=:@~".contains(char);
-    if text.chars().all(plain) {
-        return text.to_owned();
-    }
-    let shown: String = text.chars().filter(|it| !it.is_control()).collect();
-    format!("'{}'", shown.replace('\'', "'\\''"))
 }

@@ -105,7 +105,7 @@ fn said(kind: FaultKind) -> (&'static str, &'static str) {
         ),
         FaultKind::NoFencing => (
             "After a failover the cron job must be moved by hand. If the old active node comes back first, it overwrites and deletes newer work.",
-            "each node's role has an epoch; an old active node is refused, exit code 6.",
+            "a node's role is part of its state: a passive pushes nothing, exit code 6, and no job is moved by hand.",
         ),
         FaultKind::TrapBeforeLock => (
             "The trap is set before the lock is taken: a run that does not get the lock removes the other run's, and the next ones run at the same time.",

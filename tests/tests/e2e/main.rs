@@ -18,5 +18,6 @@ mod heavy;
 mod hostile;
 mod quick_start;
 mod rsync_facts;
+mod setup;
 mod several;
 mod trust;

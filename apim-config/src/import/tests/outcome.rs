@@ -104,8 +104,8 @@ fn the_first_step_stops_cron_and_the_last_ones_prove_it() {
     let at = |text: &str| steps.iter().position(|it| it.contains(text)).unwrap();
     let order = [
         "cron job",
-        "init --name apim-1",
-        "init --name apim-2",
+        "On apim-1: put",
+        "On apim-2 (",
         "apim-sync join",
         "apim-sync daemon",
         "apim-sync bootstrap",

@@ -36,10 +36,7 @@ pub(super) fn run(context: &Context, args: &Generate) -> Outcome {
     let setup = description::setup(context, &args.setup.setup)?;
     let secrets = description::secrets(context, &setup, &args.setup.setup)?;
     let home = args.home.as_deref().map(home::read).transpose()?;
-    let mut scripts = Scripts::unknown();
-    if let Some(path) = &args.home {
-        scripts = Scripts::of_home(|script| path.join(script).is_file());
-    }
+    let scripts = scripts(context, args.home.as_deref());
     if setup.version.is_none() && home.is_none() {
         let message = "generating: neither the description nor a home says which release it is";
         return Err(Failure::new(FailureKind::Usage, message)
@@ -63,6 +60,24 @@ pub(super) fn run(context: &Context, args: &Generate) -> Outcome {
     write(&args.out, &outputs, args.force)?;
     tell(context, &args.out, &outputs);
     Ok(())
+}
+
+/// Which database scripts there are. A home without any is not a whole pack:
+/// those of its release are then named.
+fn scripts(context: &Context, home: Option<&Path>) -> Scripts {
+    let Some(home) = home else {
+        return Scripts::unknown();
+    };
+    let exists = |script: &str| home.join(script).is_file();
+    if Scripts::CANDIDATES.into_iter().any(exists) {
+        return Scripts::of_home(exists);
+    }
+    let line = format!(
+        "`{}` has no dbscripts: database/02-tables.sql names those of the release's pack",
+        home.display()
+    );
+    context.terminal.complain(&Line::new(line));
+    Scripts::unknown()
 }
 
 fn failed(error: &BundleError) -> Failure {
