@@ -27,8 +27,9 @@ pub(crate) struct HomeTree {
 
 /// What makes a directory an API Manager's home.
 const MARK: &str = "repository/deployment/server";
-const VERSION_FILE: &str = "bin/wso2carbon-version.txt";
-/// Bytes of the version file that are read: it has two lines.
+/// Where the product's name is; where it is missing, that of its kernel.
+const VERSION_FILES: [&str; 2] = ["bin/version.txt", "bin/wso2carbon-version.txt"];
+/// Bytes of a version file that are read: it has a line or two.
 const VERSION_BYTES_MAX: usize = 4096;
 
 impl Home {
@@ -110,10 +111,13 @@ impl Home {
 }
 
 fn product(home: &Path) -> Option<String> {
-    let bytes = fs::read(home.join(VERSION_FILE)).ok()?;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(VERSION_BYTES_MAX)]).into_owned();
-    let line = text.lines().next()?.trim();
-    (!line.is_empty()).then(|| line.to_owned())
+    VERSION_FILES.into_iter().find_map(|file| {
+        let bytes = fs::read(home.join(file)).ok()?;
+        let head = &bytes[..bytes.len().min(VERSION_BYTES_MAX)];
+        let text = String::from_utf8_lossy(head).into_owned();
+        let line = text.lines().next()?.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    })
 }
 
 fn is_filled(directory: &Path) -> bool {
@@ -141,8 +145,13 @@ mod tests {
         ] {
             fs::create_dir_all(directory.path().join(path)).unwrap();
         }
-        let version = "WSO2 API Manager v2.6.0\nWSO2 Carbon Framework v4.4.35\n";
-        fs::write(directory.path().join(VERSION_FILE), version).unwrap();
+        let texts = [
+            "WSO2 API Manager v2.6.0\n",
+            "WSO2 Carbon Framework v4.4.35\n",
+        ];
+        for (file, text) in VERSION_FILES.iter().zip(texts) {
+            fs::write(directory.path().join(file), text).unwrap();
+        }
         let home = Home::at(directory.path()).unwrap();
         assert_eq!(home.product.as_deref(), Some("WSO2 API Manager v2.6.0"));
         let taken: Vec<_> = home

@@ -157,6 +157,15 @@ fn announce_skips(root: &Path) {
             corpus.display()
         );
     }
+    let homes = env::var_os("SYNC_TESTS_HOMES")
+        .map_or_else(|| root.join("../shared/wso2/homes"), PathBuf::from);
+    if !homes.is_dir() {
+        eprintln!(
+            "SKIPPED: apim-config homes: no stock API Manager homes at {}; point SYNC_TESTS_HOMES at \
+             a directory with wso2am-VERSION in it",
+            homes.display()
+        );
+    }
     if !tools::is_root() {
         eprintln!("SKIPPED: e2e disk_full::*: only root may mount a small disk");
     }

@@ -14,7 +14,7 @@ use std::{
 use crate::steps::{cargo_command, finish};
 
 /// A program of the operating system: (program, Debian package, who wants it).
-const PROGRAMS: [(&str, &str, &str); 7] = [
+const PROGRAMS: [(&str, &str, &str); 12] = [
     ("cc", "build-essential", "the build of aws-lc and zstd"),
     (
         "rsync",
@@ -26,6 +26,20 @@ const PROGRAMS: [(&str, &str, &str); 7] = [
     ("mkfs.ext4", "e2fsprogs", "the tests of a full disk"),
     ("losetup", "mount", "the tests of a full disk"),
     ("ip", "iproute2", "the byte counts of the benchmark"),
+    ("nginx", "nginx", "the tests of the generated nginx.conf"),
+    ("openssl", "openssl", "the certificates of those tests"),
+    ("curl", "curl", "the clients of those tests"),
+    // Programs only: the packages without `-core` start a server.
+    (
+        "mariadbd",
+        "mariadb-server-core",
+        "the tests of the generated SQL",
+    ),
+    (
+        "mariadb",
+        "mariadb-client-core",
+        "the tests of the generated SQL",
+    ),
 ];
 
 /// One of cargo's subcommands.
