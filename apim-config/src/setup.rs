@@ -293,10 +293,11 @@ impl LoadBalancer {
     /// `host`, and the port unless it is HTTPS' own.
     #[must_use]
     pub fn https_authority(&self) -> String {
-        if self.https_port == 443 {
-            return self.host.clone();
+        let whole = authority(&self.host, self.https_port);
+        match whole.strip_suffix(":443") {
+            Some(host) if self.https_port == 443 => host.to_owned(),
+            _ => whole,
         }
-        authority(&self.host, self.https_port)
     }
 }
 

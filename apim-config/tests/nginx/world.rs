@@ -111,7 +111,7 @@ impl Ground {
     fn write(&self, setup: &Setup, layout: Layout) -> PathBuf {
         let text = nginx_conf(setup, layout)
             .replace("/var/log/nginx", &self.folder.path().display().to_string())
-            .replace("http {\n", &format!("http {{\n{TEMPORARY}"))
+            .replace("\nhttp {\n", &format!("\nhttp {{\n{TEMPORARY}"))
             .replace("listen 443 ", "listen 8443 ")
             .replace("listen [::]:443 ", "listen [::]:8443 ")
             .replace("listen 80;", "listen 8080;")
@@ -125,17 +125,19 @@ impl Ground {
     /// `nginx -t`.
     pub(crate) fn accepts(&self, setup: &Setup, layout: Layout) {
         let path = self.write(setup, layout);
-        let output = succeeds(self.nginx(&path).arg("-t"));
+        let output = succeeds(self.nginx(&path, "").arg("-t"));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!said.contains("[warn]"), "{said}");
     }
 
-    fn nginx(&self, conf: &Path) -> Command {
+    fn nginx(&self, conf: &Path, more: &str) -> Command {
         let mut nginx = Command::new(&self.programs.nginx);
         nginx.arg("-p").arg(self.folder.path());
         nginx.arg("-e").arg("stderr");
         nginx.arg("-c").arg(conf);
-        nginx.arg("-g").arg(format!("pid {}.pid;", conf.display()));
+        nginx
+            .arg("-g")
+            .arg(format!("pid {}.pid; {more}", conf.display()));
         nginx
     }
 }
@@ -194,11 +196,7 @@ impl World {
         let nodes = [("127.0.0.1", offset), ("127.0.0.1", offset + 1)];
         let setup = ground.setup(nodes, &balancer);
         let conf = ground.write(&setup, layout);
-        let balancer = ground
-            .nginx(&conf)
-            .args(["-g", "daemon off;"])
-            .spawn()
-            .unwrap();
+        let balancer = ground.nginx(&conf, "daemon off;").spawn().unwrap();
         let mut world = Self {
             active: Node::new("active", offset),
             passive: Node::new("passive", offset + 1),
@@ -321,8 +319,7 @@ impl Node {
     fn start(&mut self, ground: &Ground) {
         let conf = ground.path(&format!("{}.conf", self.name));
         fs::write(&conf, self.conf()).unwrap();
-        let mut nginx = ground.nginx(&conf);
-        nginx.args(["-g", "daemon off; master_process off;"]);
+        let mut nginx = ground.nginx(&conf, "daemon off; master_process off;");
         nginx.stderr(Stdio::null());
         self.process = Some(nginx.spawn().unwrap());
     }
@@ -343,7 +340,7 @@ impl Node {
         };
         [
             "events {}\nerror_log stderr crit;\nhttp {\naccess_log off;\nabsolute_redirect off;\n",
-            "client_max_body_size 0;\nssl_certificate lb.pem;\nssl_certificate_key \"lb key.pem\";\n",
+            "client_max_body_size 0;\nunderscores_in_headers on;\nssl_certificate lb.pem;\nssl_certificate_key \"lb key.pem\";\n",
             TEMPORARY,
             &server("servlet", 9443, " ssl"),
             &server("gateway", 8243, " ssl"),
@@ -351,7 +348,6 @@ impl Node {
             "}\n",
         ]
         .concat()
-        .replace("lb key.pem", "lb key.pem")
     }
 }
 
