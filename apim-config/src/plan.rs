@@ -7,7 +7,7 @@ use crate::{
     home::{Home, HomeError},
     mask::masked,
     patch::{Changes, properties::Properties, site_json::SiteJson, toml::Toml, xml::Xml},
-    rows::{Context, Part, Patch, connector, gateway_part, keystore, parts},
+    rows::{Context, Part, Patch, connector, gateway_part, keystore, parts, undefined},
     secret::{Secret, Secrets},
     setup::View,
     text::Text,
@@ -84,6 +84,7 @@ pub fn plan(home: &Home, view: View<'_>, secrets: &Secrets) -> Result<Plan, Home
         }),
         Err(refusal) => plan.refuse(Row::Publishers, refusal),
     }
+    plan.findings.extend(undefined(|path| plan.text(path)));
     plan.findings.extend(connector(home, &context));
     plan.findings.extend(keystore(home, &context));
     plan.findings.sort_by_key(|finding| finding.row);
@@ -127,6 +128,14 @@ impl Plan {
             findings: Vec::new(),
             refusals: Vec::new(),
         }
+    }
+
+    /// A file as it will be; nothing where it was refused or does not belong to
+    /// the setup.
+    fn text(&self, path: &str) -> Option<String> {
+        let mut files = self.files.iter().chain(&self.intact);
+        let file = files.find(|file| file.path == path)?;
+        Text::of_xml(&file.after).ok().map(|text| text.text)
     }
 
     fn refuse(&mut self, row: Row, refusal: Refusal) {

@@ -20,11 +20,13 @@ mod deployment_toml;
 mod libraries;
 mod portals;
 mod publishers;
+mod references;
 mod registry;
 mod users;
 
 pub(crate) use libraries::{connector, keystore};
 pub(crate) use publishers::publishers;
+pub(crate) use references::undefined;
 
 /// Whose home it is, and of which release.
 #[derive(Clone, Copy, Debug)]

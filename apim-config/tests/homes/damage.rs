@@ -172,6 +172,20 @@ fn a_data_source_without_its_jndi_name_is_mended() {
 }
 
 #[test]
+fn a_reference_to_a_source_that_nobody_defines_is_found() {
+    let Some(good) = patched() else { return };
+    let local = "<dataSource>jdbc/WSO2CarbonDB</dataSource>";
+    let home = edited(&good, REGISTRY, local, &local.replace("Carbon", "Carbno"));
+    let findings = found(&home);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].found.as_deref(), Some("jdbc/WSO2CarbnoDB"));
+    assert_eq!(findings[0].line, Some(30));
+    let name = "<DataSourceName>jdbc/WSO2AM_DB</DataSourceName>";
+    let home = edited(&good, API_MANAGER, name, &name.replace("AM_DB", "AMDB"));
+    assert_eq!(found(&home)[0].place, "DataSourceName");
+}
+
+#[test]
 fn two_sources_with_one_jndi_name_are_refused() {
     let Some(good) = patched() else { return };
     let home = edited(&good, DATA_SOURCES, "jdbc/WSO2UM_DB", "jdbc/WSO2GovDB");
