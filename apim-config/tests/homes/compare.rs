@@ -30,7 +30,7 @@ fn flatten(node: Node<'_, '_>, path: &str, lines: &mut Vec<String>) {
     for child in node.children() {
         match child.node_type() {
             NodeType::Element => {
-                let path = format!("{path}/{}", child.tag_name().name());
+                let path = format!("{path}/{}", label(child));
                 lines.push(path.clone());
                 for attribute in child.attributes() {
                     lines.push(format!(
@@ -47,5 +47,17 @@ fn flatten(node: Node<'_, '_>, path: &str, lines: &mut Vec<String>) {
             NodeType::Comment => lines.push(format!("{path}/#{}", child.text().unwrap())),
             _ => {}
         }
+    }
+}
+
+/// An element's name; a data source is told from its siblings.
+fn label(node: Node<'_, '_>) -> String {
+    let name = node.tag_name().name();
+    let key = node
+        .children()
+        .find(|child| name == "datasource" && child.tag_name().name() == "name");
+    match key.and_then(|key| key.text()) {
+        Some(key) => format!("{name}[{key}]"),
+        None => name.to_owned(),
     }
 }

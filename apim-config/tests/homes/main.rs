@@ -5,5 +5,6 @@
 mod compare;
 mod damage;
 mod load;
+mod reference;
 mod stock;
 mod three;
