@@ -91,8 +91,9 @@ engine = \"mysql\"
 engine_version = \"8.0\"
 # port = 3306
 # user = \"apim\"
-# A file with the password on its first line, or a variable that holds it.
-password_file = \"/etc/apim-sync/database-password\"
+# A file with the password on its first line (relative to this one), or a
+# variable that holds it.
+password_file = \"database-password\"
 # password_env = \"APIM_DATABASE_PASSWORD\"
 # Schemas: of the API Manager, of users and of the registry (2.x), or of both
 # (3.x).
@@ -107,7 +108,7 @@ password_file = \"/etc/apim-sync/database-password\"
 
 [admin]
 # user = \"admin\"
-password_file = \"/etc/apim-sync/admin-password\"
+password_file = \"admin-password\"
 # password_env = \"APIM_ADMIN_PASSWORD\"
 
 [cluster]

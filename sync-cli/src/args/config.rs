@@ -65,14 +65,17 @@ pub(crate) struct HomeArgs {
 #[command(after_help = "\
 Examples:
   apim-sync config init --home /opt/wso2am-2.6.0
-  apim-sync config init --active-host 10.0.0.1 --passive-host 10.0.0.2 \\
-      --load-balancer-host api.example.org --database-host 10.0.0.5")]
+  apim-sync config init --api-manager 2.6.0 --active-host 10.0.0.1 \\
+      --passive-host 10.0.0.2 --load-balancer-host api.example.org")]
 pub(crate) struct Init {
     #[command(flatten)]
     pub(crate) setup: SetupArg,
     /// An APIM_HOME to look at
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "api_manager")]
     pub(crate) home: Option<PathBuf>,
+    /// The release, where no home can be looked at
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) api_manager: Option<String>,
     /// Where the active node is
     #[arg(long, value_name = "HOST")]
     pub(crate) active_host: Option<String>,

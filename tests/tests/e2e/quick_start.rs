@@ -38,6 +38,28 @@ fn the_quick_start_of_the_readme_works_when_pasted() {
     .unwrap();
 }
 
+#[test]
+fn the_setup_of_the_readme_works_when_pasted() {
+    let readme = fs::read_to_string(binary::workspace().join("README.md")).unwrap();
+    let script = block_after(&readme, "## The rest of the pair");
+    let place = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-eu", "-c", &script])
+        .current_dir(place.path())
+        .env("PATH", path_with(binary::apim_sync().parent().unwrap()))
+        .stdin(Stdio::null());
+    let outcome = finish(shell).exits(0);
+    assert!(
+        !outcome.stderr.contains("can be read by others"),
+        "{}",
+        outcome.stderr
+    );
+    for file in ["CHECKLIST.md", "nginx/nginx.conf", "apim-2/apim-sync.toml"] {
+        assert!(place.path().join("setup").join(file).exists(), "{file}");
+    }
+}
+
 /// The last fenced block of the section: the ones before it build the binary.
 fn block_after(readme: &str, heading: &str) -> String {
     let section = readme

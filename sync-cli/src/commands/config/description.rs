@@ -72,7 +72,11 @@ pub(super) fn secrets(
 ) -> Result<Secrets, Failure> {
     let beside = description.parent().unwrap_or(Path::new(""));
     let secret = |what: &str, source: &SecretSource| {
-        resolve(context, source, beside).map_err(|reason| {
+        let source = match source {
+            SecretSource::File(path) => SecretSource::File(beside.join(path)),
+            SecretSource::Variable(name) => SecretSource::Variable(name.clone()),
+        };
+        resolve(context, &source).map_err(|reason| {
             let message = format!("reading the password of {what} from {source}: {reason}");
             Failure::new(FailureKind::Usage, message).hint(
                 "write it to that file, for its owner only, or set the variable; it is never given in a flag",
@@ -85,12 +89,11 @@ pub(super) fn secrets(
     })
 }
 
-fn resolve(context: &Context, source: &SecretSource, beside: &Path) -> Result<Secret, String> {
+fn resolve(context: &Context, source: &SecretSource) -> Result<Secret, String> {
     let text = match source {
         SecretSource::File(path) => {
-            let path = beside.join(path);
-            warn_if_readable(context, &path);
-            read(&path).map_err(|error| error.to_string())?
+            warn_if_readable(context, path);
+            read(path).map_err(|error| error.to_string())?
         }
         SecretSource::Variable(name) => match env::var(name) {
             Ok(text) => text,

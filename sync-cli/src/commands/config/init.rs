@@ -6,7 +6,10 @@ use std::{
     path::{self, Path},
 };
 
-use apim_config::setup::{Known, Setup, Tree, template};
+use apim_config::{
+    setup::{Known, Setup, Tree, template},
+    version::VersionError,
+};
 use sync_daemon::failure::{Failure, FailureKind};
 
 use super::{Context, home};
@@ -26,6 +29,12 @@ pub(super) fn run(context: &Context, args: &Init) -> Outcome {
     };
     if let Some(root) = &args.home {
         look_at(root, &mut known)?;
+    }
+    if let Some(version) = &args.api_manager {
+        known.version = Some(version.parse().map_err(|error: VersionError| {
+            Failure::caused_by(FailureKind::Usage, "--api-manager", &error)
+                .hint("the release, such as `2.6.0`; a home says it too: `--home DIR`")
+        })?);
     }
     let text = template(&known);
     Setup::parse(&text).map_err(|error| {
