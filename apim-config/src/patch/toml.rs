@@ -144,7 +144,8 @@ impl<'t> Toml<'t> {
     pub fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
         let at = self.text.len();
         let ending = line_end(self.text, at);
-        let gap = if self.text.is_empty() || self.text.ends_with('\n') {
+        let begun = changes.edits.iter().any(|(_, edit)| edit.range.start == at);
+        let gap = if begun || self.text.is_empty() || self.text.ends_with('\n') {
             ""
         } else {
             ending
@@ -295,6 +296,21 @@ mod tests {
             format!("{TEXT}\r\n[clustering]\r\ndomain = \"d\"\r\n")
         );
         assert_eq!(changes.findings[0].place, "clustering.domain");
+    }
+
+    #[test]
+    fn tables_that_are_added_have_one_blank_line_between_them() {
+        let toml = Toml::parse("deployment.toml", "a = 1").unwrap();
+        let mut changes = Changes::default();
+        for table in ["x", "y"] {
+            let want = Want::new(Row::DeploymentToml, "1", "because");
+            toml.set(&[table], &[Setting { key: "k", want }], &mut changes)
+                .unwrap();
+        }
+        assert_eq!(
+            changes.applied_to("a = 1"),
+            "a = 1\n\n[x]\nk = 1\n\n[y]\nk = 1\n"
+        );
     }
 
     #[test]

@@ -45,12 +45,16 @@ pub(super) fn other(
     let broker = authority(&other.host, other.port(Port::Broker));
     let user = administrator(context);
     for (key, client) in FACTORIES {
-        clean(properties, key, changes);
+        let stray = Want::new(Row::OtherBroker, key, STRAY);
+        if properties.clean(key, &stray, changes) {
+            // Its value is looked at when it has its name.
+            continue;
+        }
         let found = properties.value(key)?;
         let url = found.and_then(BrokerUrl::parse);
         let done =
             url.is_some_and(|url| url.user_info() == user && url.brokers().eq([broker.as_str()]));
-        if !done && !stray(properties, key) {
+        if !done {
             let wanted = other_url(context, client);
             set(properties, (key, OTHER), Row::OtherBroker, &wanted, changes)?;
         }
@@ -113,16 +117,4 @@ fn set(
     let wanted_shown = shown(wanted).unwrap_or_default();
     let want = Want::new(row, wanted, why).secret();
     properties.set(key, &want, (found.as_deref(), &wanted_shown), changes)
-}
-
-fn clean(properties: &Properties<'_>, key: &str, changes: &mut Changes) {
-    let want = Want::new(Row::OtherBroker, key, STRAY);
-    properties.clean(key, &want, changes);
-}
-
-/// Whether the key stands there with stray characters before it: its value is
-/// then looked at the next time.
-fn stray(properties: &Properties<'_>, key: &str) -> bool {
-    let want = Want::new(Row::OtherBroker, key, STRAY);
-    properties.clean(key, &want, &mut Changes::default())
 }

@@ -5,7 +5,7 @@ use roxmltree::Node;
 
 use super::{Context, Patched};
 use crate::{
-    finding::{Finding, Row, State},
+    finding::{Finding, Refusal, Row, State},
     patch::{
         Changes, Want,
         xml::{Xml, escape, text_of},
@@ -45,7 +45,7 @@ fn database<'a, 't>(
     root: Node<'a, 't>,
     local: Node<'a, 't>,
     changes: &mut Changes,
-) -> Result<Node<'a, 't>, crate::finding::Refusal> {
+) -> Result<Node<'a, 't>, Refusal> {
     let want = Want::new(Row::Registry, SOURCE, SOURCE_WHY);
     if let Some(present) = xml.with_attribute(root, "dbConfig", ("name", NAME))? {
         xml.set_child(present, "dataSource", &want, changes)?;
@@ -64,7 +64,7 @@ fn instance<'a, 't>(
     after: Node<'a, 't>,
     context: &Context<'_>,
     changes: &mut Changes,
-) -> Result<Node<'a, 't>, crate::finding::Refusal> {
+) -> Result<Node<'a, 't>, Refusal> {
     let database = &context.view.setup.database;
     let url = format!(
         "https://localhost:{}/registry",

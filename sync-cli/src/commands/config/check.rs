@@ -70,14 +70,12 @@ struct SummaryLine<'a> {
 pub(super) fn run(context: &Context, args: &Check) -> Outcome {
     let setup = description::setup(context, &args.setup.setup)?;
     let secrets = description::secrets(context, &setup, &args.setup.setup)?;
-    let found = match (&args.node, &args.home, &args.home_a, &args.home_p) {
-        (Some(node), Some(home), ..) => {
-            let view = description::view(&setup, node)?;
-            let (_, _, count) = one(context, view, &secrets, home)?;
-            count
+    let found = match (&args.home_a, &args.home_p) {
+        (Some(active), Some(passive)) => both(context, &setup, &secrets, [active, passive])?,
+        _ => {
+            let (node, home) = named(args)?;
+            one(context, description::view(&setup, node)?, &secrets, home)?.2
         }
-        (_, _, Some(active), Some(passive)) => both(context, &setup, &secrets, [active, passive])?,
-        _ => 0,
     };
     if found == 0 {
         return Ok(());
@@ -87,6 +85,18 @@ pub(super) fn run(context: &Context, args: &Check) -> Outcome {
     Err(failure
         .hint("`apim-sync config apply -n` shows what would mend them; what is damaged or missing as a whole is mended by hand")
         .into())
+}
+
+/// One node and its home, which the command line demands where not both homes
+/// are given.
+fn named(args: &Check) -> Result<(&str, &Path), Failure> {
+    args.node
+        .as_deref()
+        .zip(args.home.as_deref())
+        .ok_or_else(|| {
+            Failure::new(FailureKind::Usage, "there is no home to check")
+                .hint("`--node NAME --home DIR`, or both homes: `--home-a DIR --home-p DIR`")
+        })
 }
 
 /// Both homes, and what they are to each other.

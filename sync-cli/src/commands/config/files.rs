@@ -14,6 +14,11 @@ use std::{
 use sync_daemon::failure::{Failure, FailureKind};
 use tempfile::{Builder, NamedTempFile};
 
+/// What staged files are called: hidden, and without the ending by which a
+/// deployer knows its files.
+const PREFIX: &str = ".apim-sync-";
+const SUFFIX: &str = ".new";
+
 /// Bits of a file that holds a password: its owner's.
 const SECRET_MODE: u32 = 0o600;
 const OPEN_MODE: u32 = 0o644;
@@ -38,6 +43,12 @@ struct Staged<'f> {
 
 /// Writes all of them, or none.
 pub(super) fn write_all(files: &[NewFile]) -> Result<(), Failure> {
+    for file in files {
+        let directory = directory_of(&file.path);
+        if directory.is_dir() {
+            sweep(directory).map_err(|error| failed(file, &error))?;
+        }
+    }
     let staged: Vec<_> = files
         .iter()
         .map(|file| stage(file).map_err(|error| failed(file, &error)))
@@ -78,11 +89,7 @@ fn stage(file: &NewFile) -> io::Result<Staged<'_>> {
     };
     let directory = directory_of(&target);
     fs::create_dir_all(directory)?;
-    // Hidden and without its ending: what deploys files from here skips it.
-    let mut ready = Builder::new()
-        .prefix(".apim-sync-")
-        .suffix(".new")
-        .tempfile_in(directory)?;
+    let mut ready = staged_in(directory)?;
     ready.write_all(&file.content)?;
     give_to_owner(file, &target, directory, ready.as_file())?;
     ready.as_file().sync_all()?;
@@ -91,6 +98,26 @@ fn stage(file: &NewFile) -> io::Result<Staged<'_>> {
         target,
         ready,
     })
+}
+
+fn staged_in(directory: &Path) -> io::Result<NamedTempFile> {
+    Builder::new()
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
+        .tempfile_in(directory)
+}
+
+/// Removes what a run that was killed has staged: passwords may be in it.
+fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The new file has the old one's owner and mode, or the directory's owner; one
@@ -144,10 +171,7 @@ fn take_back(made: &[(&NewFile, PathBuf)]) {
 
 fn put_back(content: &[u8], target: &Path) -> io::Result<()> {
     let mode = fs::metadata(target)?.permissions();
-    let mut old = Builder::new()
-        .prefix(".apim-sync-")
-        .suffix(".old")
-        .tempfile_in(directory_of(target))?;
+    let mut old = staged_in(directory_of(target))?;
     old.write_all(content)?;
     old.as_file().set_permissions(mode)?;
     old.persist(target)?;
@@ -217,6 +241,17 @@ mod tests {
         assert!(!path("made").exists());
         let blocked = [new(path("b"), None, "new")];
         assert!(write_all(&blocked).is_err());
+    }
+
+    #[test]
+    fn what_a_killed_run_has_staged_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path(".apim-sync-a1b2c3.new"), "secret").unwrap();
+        fs::write(path(".apim-sync"), "somebody's").unwrap();
+        write_all(&[new(path("a"), None, "x")]).unwrap();
+        assert!(!path(".apim-sync-a1b2c3.new").exists());
+        assert!(path(".apim-sync").exists());
     }
 
     #[test]

@@ -27,8 +27,19 @@ pub(super) fn read(root: &Path) -> Result<Home, Failure> {
 /// A home that is refused as a whole.
 pub(super) fn refused(root: &Path, error: &HomeError) -> Failure {
     let doing = format!("looking at the home `{}`", root.display());
-    Failure::caused_by(FailureKind::Usage, doing, error)
-        .hint("name the directory that holds `bin` and `repository`; nothing was changed")
+    let hint = match error {
+        HomeError::NoVersion => {
+            "name the directory that holds `bin` and `repository` with `--home`"
+        }
+        HomeError::Version { .. } => "nothing was changed",
+        HomeError::Mixed(_) => {
+            "take the files of the other release from the pack again; nothing was changed"
+        }
+        HomeError::Other { .. } => {
+            "correct `version` in the description, or name another home; nothing was changed"
+        }
+    };
+    Failure::caused_by(FailureKind::Usage, doing, error).hint(hint)
 }
 
 fn gather(root: &Path) -> Result<Home, (String, io::Error)> {
