@@ -16,6 +16,7 @@ use sync_tests::{
     binary,
     compare::{self, Strictness},
     node::{finish, free_address},
+    scratch::Mounted,
     wait,
 };
 use tempfile::TempDir;
@@ -240,7 +241,7 @@ fn a_damaged_file_leaves_the_whole_home_alone() {
     assert_eq!(damaged.len(), 1, "{}", check.stdout);
     assert_eq!(damaged[0]["file"], "repository/conf/registry.xml");
     assert_eq!(damaged[0]["line"], 9);
-    desk.run("generate --home @home-1 --out @out").exits(2);
+    desk.run("generate --home @home-1 --out @out").exits(1);
     assert!(!desk.path("out").exists());
 }
 
@@ -263,6 +264,52 @@ fn a_place_that_cannot_be_written_leaves_the_whole_home_alone() {
     failed.exits(1);
     assert_eq!(before.changed(&after), Vec::<PathBuf>::new());
     desk.run("apply --node apim-1 --home @home-1").exits(0);
+}
+
+#[test]
+fn a_full_disk_leaves_the_whole_home_alone() {
+    let desk = Desk::new();
+    let Some(disk) = Mounted::tmpfs(4 << 20) else {
+        return;
+    };
+    let home = disk.path().join("home");
+    apim_home::make(&home);
+    let before = Snapshot::of(&home).unwrap();
+    let ballast = disk.fill_but(8192).unwrap();
+    let words = format!("apply --node apim-1 --home {}", home.display());
+    let failed = desk.run(&words).exits(1);
+    assert!(failed.stderr.contains("No space left"), "{}", failed.stderr);
+    let after = Snapshot::of(&home).unwrap();
+    assert_eq!(before.changed(&after), Vec::<PathBuf>::new());
+    fs::remove_file(ballast).unwrap();
+    desk.run(&words).exits(0);
+}
+
+#[test]
+fn a_run_that_is_killed_between_two_files_is_finished_by_the_next() {
+    let desk = Desk::new();
+    let calls = "rename,renameat";
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-e", &format!("trace={calls}"), "-e"]);
+    traced.arg(format!("inject={calls}:signal=KILL:when=5"));
+    traced.arg(binary::apim_sync());
+    traced.args(["config", "apply", "--node", "apim-1", "--home"]);
+    traced.arg(desk.path("home-1"));
+    traced.arg("--setup").arg(desk.path("setup.toml"));
+    traced.env("SYNC_TESTS_ADMIN", ADMIN_PASSWORD);
+    traced.stdin(Stdio::null());
+    let stock = Snapshot::of(&desk.path("home-1")).unwrap();
+    assert_ne!(finish(traced).code, Some(0));
+    let half = Snapshot::of(&desk.path("home-1")).unwrap();
+    let is_staged = |path: &&PathBuf| path.to_string_lossy().contains("/.apim-sync-");
+    let changed = stock.changed(&half);
+    assert_eq!(changed.iter().filter(|path| !is_staged(path)).count(), 4);
+    assert!(changed.iter().any(|path| is_staged(&path)));
+    desk.run("apply --node apim-1 --home @home-1").exits(0);
+    desk.run("check --node apim-1 --home @home-1").exits(0);
+    let whole = Snapshot::of(&desk.path("home-1")).unwrap();
+    let left = stock.changed(&whole);
+    assert_eq!(left.iter().filter(is_staged).count(), 0, "{left:?}");
 }
 
 #[test]

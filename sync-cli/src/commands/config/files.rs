@@ -44,10 +44,7 @@ struct Staged<'f> {
 /// Writes all of them, or none.
 pub(super) fn write_all(files: &[NewFile]) -> Result<(), Failure> {
     for file in files {
-        let directory = directory_of(&file.path);
-        if directory.is_dir() {
-            sweep(directory).map_err(|error| failed(file, &error))?;
-        }
+        sweep(file).map_err(|error| failed(file, &error))?;
     }
     let staged: Vec<_> = files
         .iter()
@@ -82,11 +79,7 @@ fn failed(file: &NewFile, error: &io::Error) -> Failure {
 }
 
 fn stage(file: &NewFile) -> io::Result<Staged<'_>> {
-    let target = match fs::canonicalize(&file.path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => file.path.clone(),
-        Err(error) => return Err(error),
-    };
+    let target = target_of(file)?;
     let directory = directory_of(&target);
     fs::create_dir_all(directory)?;
     let mut ready = staged_in(directory)?;
@@ -107,9 +100,23 @@ fn staged_in(directory: &Path) -> io::Result<NamedTempFile> {
         .tempfile_in(directory)
 }
 
-/// Removes what a run that was killed has staged: passwords may be in it.
-fn sweep(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+/// The file itself, links followed.
+fn target_of(file: &NewFile) -> io::Result<PathBuf> {
+    match fs::canonicalize(&file.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(file.path.clone()),
+        target => target,
+    }
+}
+
+/// Removes what a run that was killed has staged beside a file: passwords may be
+/// in it.
+fn sweep(file: &NewFile) -> io::Result<()> {
+    let target = target_of(file)?;
+    let listing = match fs::read_dir(directory_of(&target)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listing => listing?,
+    };
+    for entry in listing {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();

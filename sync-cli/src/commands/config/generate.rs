@@ -81,7 +81,11 @@ fn scripts(context: &Context, home: Option<&Path>) -> Scripts {
 }
 
 fn failed(error: &BundleError) -> Failure {
-    Failure::caused_by(FailureKind::Usage, "generating", error)
+    let kind = match error {
+        BundleError::Refused(_) => FailureKind::Failed,
+        _ => FailureKind::Usage,
+    };
+    Failure::caused_by(kind, "generating", error)
         .hint("correct it and run the command again; nothing was written")
 }
 
