@@ -1,6 +1,6 @@
 //! The files of an `APIM_HOME` that the setup touches, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -36,13 +36,16 @@ pub const FILES: [&str; 15] = [
 ];
 
 /// Directories whose files are read, by the ending of their names.
-pub const DIRECTORIES: [(&str, &str); 2] = [
+pub const DIRECTORIES: [(&str, &str); 3] = [
     (PUBLISHERS, ".xml"),
+    (DATA_SOURCES, "-datasources.xml"),
     ("repository/resources/security", ".jks"),
 ];
 /// Directories whose names are read, but no content.
 pub const NAMES: [&str; 2] = [LIBRARIES, SCRIPTS];
 
+/// Data sources: the server reads every `*-datasources.xml` here.
+pub const DATA_SOURCES: &str = "repository/conf/datasources";
 /// Event publishers, which the server deploys from here.
 pub const PUBLISHERS: &str = "repository/deployment/server/eventpublishers";
 /// Libraries of the server, the JDBC driver among them.
@@ -55,6 +58,8 @@ pub const SCRIPTS: &str = "dbscripts/apimgt";
 pub struct Home {
     files: BTreeMap<String, Vec<u8>>,
     names: BTreeMap<String, Vec<String>>,
+    /// Files that others than their owner can read.
+    readable: BTreeSet<String>,
 }
 
 /// A place that says which release a home is.
@@ -100,6 +105,17 @@ impl Home {
     /// Adds the names of the files in a directory.
     pub fn insert_names(&mut self, directory: impl Into<String>, names: Vec<String>) {
         self.names.insert(directory.into(), names);
+    }
+
+    /// Notes that others than its owner can read a file.
+    pub fn mark_readable(&mut self, path: impl Into<String>) {
+        self.readable.insert(path.into());
+    }
+
+    /// Whether others than its owner can read a file.
+    #[must_use]
+    pub fn is_readable(&self, path: &str) -> bool {
+        self.readable.contains(path)
     }
 
     /// The content of a file.

@@ -31,7 +31,106 @@ pub fn masked(path: &str, before: &str, after: &str) -> (String, String) {
             .collect();
         apply(text, &edits)
     };
-    (mask(before, old.clone()), mask(after, spans(path, after)))
+    let net = |text: String| net(&text, path.ends_with(".toml"));
+    (
+        net(mask(before, old.clone())),
+        net(mask(after, spans(path, after))),
+    )
+}
+
+/// A value as it may be shown: a password in a URL is masked.
+#[must_use]
+pub fn shown(value: &str) -> String {
+    net(value, false)
+}
+
+/// What the parsers do not see: passwords in URLs, in comments, in lines that are
+/// continued. Looks at each line for what a password follows.
+fn net(text: &str, is_toml: bool) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut continued = false;
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end_matches(['\n', '\r']);
+        let ending = &line[bare.len()..];
+        let masked = if continued {
+            MASK.to_owned()
+        } else {
+            net_line(bare, is_toml)
+        };
+        continued = bare.ends_with('\\') && (continued || masked.contains(MASK));
+        result.push_str(&masked);
+        result.push_str(ending);
+    }
+    result
+}
+
+/// The words that a secret follows.
+const WORDS: [&str; 3] = ["pass", "pwd", "secret"];
+
+fn net_line(line: &str, is_toml: bool) -> String {
+    let lower = line.to_ascii_lowercase();
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    for word in WORDS {
+        let found = lower.match_indices(word).map(|(at, _)| at);
+        spans.extend(found.filter_map(|at| assigned(line, at)));
+    }
+    if is_toml
+        && lower
+            .trim_start_matches(['#', ' ', '\t'])
+            .starts_with("key")
+    {
+        let at = lower.find("key").unwrap_or_default();
+        spans.extend(assigned(line, at));
+    }
+    spans.extend(in_addresses(line));
+    let mut ordered = String::new();
+    let mut at = 0;
+    spans.sort_by_key(|span| (span.start, span.end));
+    for span in spans {
+        if span.start >= at && !line[span.clone()].starts_with(MASK) {
+            ordered.push_str(&line[at..span.start]);
+            ordered.push_str(MASK);
+            at = span.end;
+        }
+    }
+    ordered.push_str(&line[at..]);
+    ordered
+}
+
+/// What is assigned to the name in which a word stands: `passwordX = "value"`,
+/// `password=value&`.
+fn assigned(line: &str, word: usize) -> Option<Range<usize>> {
+    let rest = &line[word..];
+    let name = rest.trim_start_matches(|it: char| it.is_ascii_alphanumeric() || "_.-".contains(it));
+    let sign = name.trim_start_matches(['"', '\'']).trim_start();
+    let value = sign.strip_prefix(['=', ':'])?.trim_start();
+    let (value, ends): (&str, &[char]) = match value.chars().next()? {
+        '"' => (&value[1..], &['"']),
+        '\'' => (&value[1..], &['\'']),
+        _ => (value, &['&', ';', '"', '\'', '<', ' ', '\t', ',', ')']),
+    };
+    let end = value.find(ends).unwrap_or(value.len());
+    let start = line.len() - value.len();
+    (end > 0).then_some(start..start + end)
+}
+
+/// The password of every `scheme://USER:PASSWORD@` in a line.
+fn in_addresses(line: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    for (at, _) in line.match_indices("://") {
+        let start = at + "://".len();
+        let end = line[start..]
+            .find([' ', '/', '?', '\'', '"', '<'])
+            .map_or(line.len(), |index| start + index);
+        let user_info = line[start..end].rfind('@').map(|at| start + at);
+        let colon = line[start..end].find(':').map(|at| start + at + 1);
+        if let (Some(user_info), Some(colon)) = (user_info, colon)
+            && colon < user_info
+        {
+            spans.push(colon..user_info);
+        }
+    }
+    spans
 }
 
 /// Where passwords stand.
@@ -69,7 +168,8 @@ fn in_xml(text: &str) -> Option<Vec<Range<usize>>> {
             spans.extend(in_comment(text, node.range()));
         }
         for attribute in node.attributes() {
-            if is_password(attribute.name()) {
+            let is_value = attribute.name() == "value" && named(node);
+            if is_value || is_password(attribute.name()) {
                 spans.push(attribute.range_value());
             }
         }
@@ -116,7 +216,7 @@ fn in_properties(text: &str) -> Vec<Range<usize>> {
     let mut from = 0;
     for line in text.split_inclusive('\n') {
         let start = line.find("amqp://");
-        let url = start.map(|start| (start, line[start..].trim_end()));
+        let url = start.map(|start| (start, line[start..].trim_end().trim_end_matches('\\')));
         if let Some((start, url)) = url {
             let begin = from + start;
             match BrokerUrl::parse(url).and_then(|url| url.password()) {
@@ -185,6 +285,44 @@ mod tests {
         assert_eq!(
             shown,
             "[a]\npassword = ***\n[[b]]\nkey_password = ***\nuser = \"u\"\n"
+        );
+    }
+
+    #[test]
+    fn what_the_parsers_do_not_see_is_masked_too() {
+        let cases = [
+            (
+                "a.xml",
+                "<a><url>jdbc:x?user=u&amp;password=P0&amp;x=1</url></a>",
+            ),
+            (
+                "a.xml",
+                "<a><connectionProperties>user=x;password=P0</connectionProperties></a>",
+            ),
+            ("a.xml", "<a><property name=\"password\" value=\"P0\"/></a>"),
+            ("a.properties", "#old.password = P0\nx = 1\n"),
+            (
+                "a.properties",
+                "k = amqp://a:P0@c/d?brokerlist='tcp://h:1' amqp://a:P0@c\n",
+            ),
+            ("a.properties", "k = amqp://a:P0\\\n   P0@c\nl = 2\n"),
+            ("a.toml", "# password = \"P0\"\n#password=\"P0\" old\n"),
+            ("a.toml", "connectionProperties = \"password=P0\"\n"),
+            (
+                "a.toml",
+                "[encryption]\nkey = \"P0\"\nclient_secret = 'P0'\n",
+            ),
+        ];
+        for (path, text) in cases {
+            let (shown, _) = masked(path, text, text);
+            assert!(!shown.contains("P0"), "{shown}");
+            assert!(shown.contains(MASK), "{shown}");
+        }
+        let rule = "<a><Property name=\"PasswordJavaRegEx\">^[a]{5,30}$</Property><!-- the password for it --></a>";
+        assert!(
+            masked("a.xml", rule, rule)
+                .0
+                .contains("the password for it")
         );
     }
 

@@ -8,7 +8,7 @@ use crate::{
     home::{DEPLOYMENT_TOML, Home},
     patch::{properties::Properties, toml::Toml, xml::text_of},
     secret::MASK,
-    setup::Setup,
+    setup::{Setup, is_loopback},
     text::Text,
     version::{Layout, Version},
 };
@@ -82,7 +82,7 @@ const RULES: [Rule; 16] = [
     ("cluster domain", Relation::Equal, SAME_CLUSTER),
     ("member of the cluster", Relation::Different, OWN_MEMBER),
     ("other member", Relation::Different, OTHER_NODE),
-    ("gateway's ServerURL", Relation::Equal, SAME_GATEWAY),
+    (GATEWAY, Relation::Equal, SAME_GATEWAY),
     ("ReceiverUrlGroup", Relation::Equal, SAME_EVENTS),
     ("HostName", Relation::Equal, SAME_NAME),
     ("other node's broker", Relation::Different, OTHER_NODE),
@@ -91,6 +91,16 @@ const RULES: [Rule; 16] = [
     (OFFSET, Relation::Different, OWN_PORTS),
 ];
 const OFFSET: &str = "port offset";
+const GATEWAY: &str = "gateway's ServerURL";
+
+/// Whether a URL is the node that it stands on: two nodes with the same text then
+/// name two gateways.
+fn names_itself(setup: &Setup, url: &str) -> bool {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    let host = rest.split([':', '/']).next().unwrap_or(rest);
+    let is_gateway = rest.starts_with(&setup.gateway_authority());
+    !is_gateway && (rest.starts_with("${") || is_loopback(host))
+}
 
 /// Every pair of values that does not fit. What is missing on either side is
 /// the other checks' business.
@@ -106,15 +116,22 @@ pub fn mismatches(
         .iter()
         .filter(|(name, ..)| *name != OFFSET || setup.is_one_machine());
     rules
-        .filter_map(|rule| mismatch(rule, &active, &passive))
+        .filter_map(|rule| mismatch(setup, rule, &active, &passive))
         .collect()
 }
 
-fn mismatch((name, relation, why): &Rule, active: &[Fact], passive: &[Fact]) -> Option<Mismatch> {
+fn mismatch(
+    setup: &Setup,
+    (name, relation, why): &Rule,
+    active: &[Fact],
+    passive: &[Fact],
+) -> Option<Mismatch> {
     let of = |facts: &'_ [Fact]| facts.iter().find(|fact| fact.name == *name).cloned();
     let (active, passive) = (of(active)?, of(passive)?);
     let (a, p) = (active.value?, passive.value?);
-    if (a == p) == (*relation == Relation::Equal) {
+    let both = [&a, &p];
+    let own = *name == GATEWAY && both.iter().all(|url| names_itself(setup, url));
+    if !own && (a == p) == (*relation == Relation::Equal) {
         return None;
     }
     let shown = |value: String| match *name {
@@ -322,9 +339,7 @@ fn down<'a, 't>(node: Node<'a, 't>, step: Step<'_>) -> Option<Node<'a, 't>> {
 fn other_broker(home: &Home) -> Option<String> {
     let text = Text::of_latin1(home.file(JNDI2)?).ok()?;
     let properties = Properties::parse(JNDI2, &text.text);
-    let url = properties
-        .value("connectionfactory.TopicConnectionFactory")
-        .ok()??;
+    let url = properties.value_of_any("connectionfactory.TopicConnectionFactory")?;
     BrokerUrl::parse(url)?.brokers().next().map(str::to_owned)
 }
 

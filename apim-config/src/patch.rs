@@ -6,6 +6,7 @@
 use crate::{
     edit::{self, Edit},
     finding::{Finding, Row, State},
+    mask,
     secret::MASK,
 };
 
@@ -62,7 +63,7 @@ impl<'a> Want<'a> {
             if self.secret {
                 MASK.to_owned()
             } else {
-                text.to_owned()
+                mask::shown(text)
             }
         };
         Finding {

@@ -84,7 +84,8 @@ pub fn plan(home: &Home, view: View<'_>, secrets: &Secrets) -> Result<Plan, Home
         }),
         Err(refusal) => plan.refuse(Row::Publishers, refusal),
     }
-    plan.findings.extend(undefined(|path| plan.text(path)));
+    plan.findings
+        .extend(undefined(home, |path| plan.text(path)));
     plan.findings.extend(connector(home, &context));
     plan.findings.extend(keystore(home, &context));
     plan.findings.sort_by_key(|finding| finding.row);
@@ -155,7 +156,7 @@ impl Plan {
 
 fn look(home: &Home, part: &Part, context: &Context<'_>, plan: &mut Plan) -> Result<(), Refusal> {
     match (home.file(&part.path), &part.made) {
-        (Some(bytes), _) => present(bytes, part, context, plan),
+        (Some(bytes), _) => present((bytes, home.is_readable(&part.path)), part, context, plan),
         (None, Some(made)) => {
             plan.findings.push(Finding {
                 row: part.row,
@@ -184,8 +185,9 @@ fn look(home: &Home, part: &Part, context: &Context<'_>, plan: &mut Plan) -> Res
     }
 }
 
+/// A file that is there; `readable` is whether others than its owner can read it.
 fn present(
-    bytes: &[u8],
+    (bytes, readable): (&[u8], bool),
     part: &Part,
     context: &Context<'_>,
     plan: &mut Plan,
@@ -220,7 +222,20 @@ fn present(
         secret: part.secret,
         shown: masked(&part.path, &original.text, &text),
     };
-    if text == original.text {
+    let open = part.secret && readable;
+    if open {
+        plan.findings.push(Finding {
+            row: part.row,
+            state: State::Wrong,
+            file: part.path.clone(),
+            line: None,
+            place: "the file's mode".into(),
+            found: Some("others than its owner can read it".into()),
+            wanted: Some("0600".into()),
+            why: "it holds a password".into(),
+        });
+    }
+    if text == original.text && !open {
         plan.intact.push(file);
     } else {
         plan.files.push(file);

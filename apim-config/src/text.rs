@@ -47,14 +47,18 @@ impl Text {
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
             return Err(TextError::Encoding("UTF-16".into()));
         }
-        match declared_encoding(bytes) {
-            None => Self::of_utf8(bytes),
+        let unmarked = bytes.strip_prefix(BOM.as_bytes());
+        let bytes = unmarked.unwrap_or(bytes);
+        let mut text = match declared_encoding(bytes) {
+            None => Self::of_utf8(bytes)?,
             Some(name) => match name.to_ascii_uppercase().as_str() {
-                "UTF-8" | "US-ASCII" | "ASCII" => Self::of_utf8(bytes),
-                "ISO-8859-1" | "LATIN1" | "ISO_8859-1" => Self::of_latin1(bytes),
-                _ => Err(TextError::Encoding(name)),
+                "UTF-8" | "US-ASCII" | "ASCII" => Self::of_utf8(bytes)?,
+                "ISO-8859-1" | "LATIN1" | "ISO_8859-1" => Self::of_latin1(bytes)?,
+                _ => return Err(TextError::Encoding(name)),
             },
-        }
+        };
+        text.marked |= unmarked.is_some();
+        Ok(text)
     }
 
     /// The text of a file that is UTF-8.
@@ -91,11 +95,11 @@ impl Text {
     /// values that people choose.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u8> {
+        let mark = if self.marked { BOM } else { "" };
         match self.encoding {
-            Encoding::Utf8 if self.marked => [BOM.as_bytes(), text.as_bytes()].concat(),
-            Encoding::Utf8 => text.as_bytes().to_vec(),
+            Encoding::Utf8 => [mark, text].concat().into_bytes(),
             Encoding::Latin1 => {
-                let mut bytes = Vec::with_capacity(text.len());
+                let mut bytes = mark.as_bytes().to_vec();
                 for character in text.chars() {
                     match u8::try_from(u32::from(character)) {
                         Ok(byte) => bytes.push(byte),
@@ -121,7 +125,6 @@ fn check_size(bytes: &[u8]) -> Result<(), TextError> {
 /// What `<?xml version="1.0" encoding="..."?>` says. The declaration is ASCII in
 /// every encoding that is edited here.
 fn declared_encoding(bytes: &[u8]) -> Option<String> {
-    let bytes = bytes.strip_prefix(BOM.as_bytes()).unwrap_or(bytes);
     if !bytes.starts_with(b"<?xml") {
         return None;
     }
@@ -141,8 +144,10 @@ mod tests {
     fn bytes_come_back_as_they_were() {
         let latin = b"<?xml version='1.0' encoding='ISO-8859-1'?>\r\n<a>\xe9\xff</a>";
         let marked = b"\xef\xbb\xbf<a>\xc3\xa9</a>";
-        for bytes in [&latin[..], &marked[..], b"<a/>"] {
+        let both = [BOM.as_bytes(), &latin[..]].concat();
+        for bytes in [&latin[..], &marked[..], &both[..], b"<a/>"] {
             let text = Text::of_xml(bytes).unwrap();
+            assert!(text.text.starts_with('<'));
             assert_eq!(text.encode(&text.text), bytes);
         }
         assert!(Text::of_xml(latin).unwrap().text.contains('\u{e9}'));

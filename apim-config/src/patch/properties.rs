@@ -52,6 +52,17 @@ impl<'t> Properties<'t> {
             .map(|entry| &self.text[entry.value.clone()]))
     }
 
+    /// The value of the first key that ends like this one, stray characters
+    /// before it or not.
+    #[must_use]
+    pub fn value_of_any(&self, key: &str) -> Option<&'t str> {
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| self.text[entry.key.clone()].ends_with(key))?;
+        Some(&self.text[entry.value.clone()])
+    }
+
     /// Makes a key's value what is wanted. `value` is what to write where the
     /// present one does not do; a missing key is added at the end.
     ///

@@ -32,16 +32,21 @@ impl<'t> SiteJson<'t> {
             allow_hexadecimal_numbers: false,
             ..ParseOptions::default()
         };
-        let refuse = |at: usize, reason: String| Refusal {
+        let refuse = |at: usize, reason: &str| Refusal {
             file: file.to_owned(),
             line: Some(line(text, at)),
             reason: format!("it is no JSON, even with comments: {reason}"),
         };
-        let parsed = parse_to_ast(text, &CollectOptions::default(), &options)
-            .map_err(|error| refuse(error.range().start, error.kind().to_string()))?;
+        // What the parser quotes from the file is left out.
+        let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|error| {
+            refuse(
+                error.range().start,
+                "the parser does not get past this place",
+            )
+        })?;
         match parsed.value {
             Some(Value::Object(root)) => Ok(Self { file, text, root }),
-            _ => Err(refuse(0, "it holds no object".into())),
+            _ => Err(refuse(0, "it holds no object")),
         }
     }
 

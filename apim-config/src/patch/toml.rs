@@ -127,7 +127,8 @@ impl<'t> Toml<'t> {
                         )
                     })?;
                     let found = plain(value);
-                    if found != plain_of(setting.want.value) {
+                    let elsewhere = setting.want.secret && is_reference(&found);
+                    if found != plain_of(setting.want.value) && !elsewhere {
                         let edit = Edit {
                             range: span.clone(),
                             replacement: setting.want.value.to_owned(),
@@ -244,6 +245,14 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// Whether a value only says where the secret is: in the vault, in the
+/// environment, in another key.
+fn is_reference(value: &str) -> bool {
+    ["$secret{", "$env{", "$ref{"]
+        .iter()
+        .any(|prefix| value.starts_with(prefix))
+}
+
 fn plain_of(literal: &str) -> String {
     literal
         .parse::<Value>()
@@ -278,6 +287,17 @@ mod tests {
         assert_eq!(text, TEXT.replace("\"a\"", "\"lb\""));
         assert_eq!(changes.findings[0].line, Some(3));
         assert_eq!(set(&["server"], "host", "\"a\"").1, Changes::default());
+    }
+
+    #[test]
+    fn a_secret_that_is_elsewhere_stays_there() {
+        let text = "[a]\np = \"$secret{admin}\"\n";
+        let toml = Toml::parse("deployment.toml", text).unwrap();
+        let mut changes = Changes::default();
+        let want = Want::new(Row::DeploymentToml, "\"clear\"", "because").secret();
+        toml.set(&["a"], &[Setting { key: "p", want }], &mut changes)
+            .unwrap();
+        assert_eq!(changes, Changes::default());
     }
 
     #[test]

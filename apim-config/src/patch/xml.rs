@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use roxmltree::{Document, Node, NodeType, ParsingOptions};
+use roxmltree::{Document, Error, Node, NodeType, ParsingOptions};
 
 use super::{Changes, Place, Want};
 use crate::{
@@ -301,6 +301,18 @@ impl<'t> Xml<'t> {
         Ok(())
     }
 
+    /// Takes an element away, and the white space before it.
+    pub fn remove(&self, node: Node<'_, '_>, want: &Want<'_>, changes: &mut Changes) {
+        let range = node.range();
+        let start = self.text[..range.start].trim_end().len();
+        let edit = Edit {
+            range: start..range.end,
+            replacement: String::new(),
+        };
+        let found = self.text[range].split_whitespace().collect::<Vec<_>>();
+        changes.mend(edit, want.missed(self.place(node), Some(&found.join(" "))));
+    }
+
     /// Replaces everything between an element's tags.
     pub fn replace_inner(
         &self,
@@ -427,30 +439,44 @@ pub fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// The line and the reason. The parser does not say where a document ends too
-/// early, so that is said here.
-fn ill_formed(text: &str, error: &roxmltree::Error) -> (usize, String) {
+/// The line and the reason. What the parser quotes from the file is left out: a
+/// password may be there, with an `&` or a `<` that nobody has escaped. The
+/// parser does not say where a document ends too early, so that is said here.
+fn ill_formed(text: &str, error: &Error) -> (usize, String) {
     let last = text.lines().count().max(1);
-    if matches!(
-        error,
-        roxmltree::Error::UnexpectedEndOfStream | roxmltree::Error::UnclosedRootNode
-    ) {
-        let tail = text.rfind('<').map_or("", |start| text[start..].trim_end());
-        let tag = tail
-            .chars()
-            .all(|it| it.is_ascii_alphanumeric() || "</!?-_.:".contains(it));
-        let shown = if tag && !tail.is_empty() {
-            format!(" after `{tail}`")
-        } else {
-            String::new()
-        };
-        return (
-            last,
-            format!("it is not well-formed XML: it is cut off{shown}"),
-        );
-    }
     let line = usize::try_from(error.pos().row).map_or(last, |row| row.min(last));
-    (line, format!("it is not well-formed XML: {error}"))
+    let (line, reason) = match error {
+        Error::UnexpectedEndOfStream | Error::UnclosedRootNode => (last, cut_off(text)),
+        Error::UnknownEntityReference(..) | Error::MalformedEntityReference(_) => (
+            line,
+            "an `&` begins no entity; in a value it is written `&amp;`".to_owned(),
+        ),
+        Error::UnexpectedCloseTag(..) | Error::UnexpectedEntityCloseTag(_) => (
+            line,
+            "a tag is closed that is not open; in a value `<` is written `&lt;`".to_owned(),
+        ),
+        Error::UnknownNamespace(..) => (line, "a namespace prefix is not declared".to_owned()),
+        Error::DuplicatedAttribute(..) => (line, "an attribute stands twice".to_owned()),
+        _ => (line, "the parser does not get past this place".to_owned()),
+    };
+    (line, format!("it is not well-formed XML: {reason}"))
+}
+
+/// Says what the file ends with, where that is the beginning of a closing tag
+/// whose element was opened.
+fn cut_off(text: &str) -> String {
+    let tail = text
+        .rfind("</")
+        .map_or("", |start| text[start..].trim_end());
+    let name = tail.trim_start_matches("</");
+    let is_name = |it: char| it.is_ascii_alphanumeric() || "-_.:".contains(it);
+    let opened =
+        !name.is_empty() && name.chars().all(is_name) && text.contains(&format!("<{name}"));
+    if opened {
+        format!("it is cut off after `{tail}`")
+    } else {
+        "it is cut off".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -552,6 +578,20 @@ mod tests {
         });
         assert_eq!(result, "<r>\r\n\t<a/>\r\n\t<b>1</b>\r\n</r>\r\n");
         assert_eq!(changes.findings[0].line, Some(2));
+    }
+
+    #[test]
+    fn nothing_of_a_damaged_file_is_quoted() {
+        for text in [
+            "<r><password>p&Hunter2;x</password></r>",
+            "<r><password>ab<Hunter2>x</password></r>",
+            "<r><password>ab<Hunter2",
+            "<r><password a=1>Hunter2</password></r>",
+            "<r><password>ab</Hunter2",
+        ] {
+            let refusal = Xml::parse("a.xml", text).err().unwrap();
+            assert!(!refusal.to_string().contains("Hunter2"), "{refusal}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use roxmltree::Node;
 
 use super::{Context, Patched};
 use crate::{
-    finding::{Row, State},
+    finding::{Finding, Refusal, Row, State},
     patch::{
         Changes, Want,
         xml::{Xml, text_of},
@@ -23,10 +23,11 @@ const LOCAL_URL: &str = "https://localhost:${mgt.transport.https.port}${carbon.c
 
 pub(super) fn patch(xml: &Xml<'_>, context: &Context<'_>, changes: &mut Changes) -> Patched {
     let root = xml.root("APIManager")?;
-    gateway(xml, root, context, changes)?;
+    let published = gateway(xml, root, context, changes)?;
     for section in ["AuthManager", "APIKeyValidator", "APIStore"] {
-        own_services(xml, xml.one(root, section)?, context, changes)?;
+        own_services(xml, (xml.one(root, section)?, published), context, changes)?;
     }
+    stray_gateway_url(xml, root, changes)?;
     throttling(xml, root, context, changes)?;
     if context.view.setup.is_one_machine() {
         key_validation(xml, root, context, changes)?;
@@ -34,30 +35,52 @@ pub(super) fn patch(xml: &Xml<'_>, context: &Context<'_>, changes: &mut Changes)
     Ok(())
 }
 
+/// Whether the file names the active's gateway already.
 fn gateway<'t>(
     xml: &Xml<'t>,
     root: Node<'_, 't>,
     context: &Context<'_>,
     changes: &mut Changes,
-) -> Patched {
+) -> Result<bool, Refusal> {
     let path = ["APIGateway", "Environments", "Environment", "ServerURL"];
     let url = xml.path(root, &path)?;
     let found = text_of(url);
     let authority = context.view.setup.gateway_authority();
     if authority_of(&found) == Some(&authority) {
-        return Ok(());
+        return Ok(true);
     }
     let rest = path_of(&found).unwrap_or("${carbon.context}services/");
     let wanted = format!("https://{authority}{rest}");
     let want = Want::new(Row::Gateway, &wanted, GATEWAY);
-    xml.set_text(url, &want, changes)
+    xml.set_text(url, &want, changes)?;
+    Ok(false)
+}
+
+/// The guide shows the element directly below `APIGateway`, where nobody reads it.
+fn stray_gateway_url<'t>(xml: &Xml<'t>, root: Node<'_, 't>, changes: &mut Changes) -> Patched {
+    let gateway = xml.one(root, "APIGateway")?;
+    for url in xml.children(gateway, "ServerURL") {
+        let place = xml.place(url);
+        changes.findings.push(Finding {
+            row: Row::Gateway,
+            state: State::Wrong,
+            file: place.file.to_owned(),
+            line: Some(place.line),
+            place: place.place,
+            found: Some(text_of(url)),
+            wanted: Some("the element in Environments/Environment; remove this one by hand".into()),
+            why: "the guide shows it here, but the server reads the one of the environment only"
+                .into(),
+        });
+    }
+    Ok(())
 }
 
 /// The services beside the gateway are the node's own. Editing one of these four
 /// `ServerURL`s instead of the gateway's is a mistake of the field.
 fn own_services<'t>(
     xml: &Xml<'t>,
-    section: Node<'_, 't>,
+    (section, published): (Node<'_, 't>, bool),
     context: &Context<'_>,
     changes: &mut Changes,
 ) -> Patched {
@@ -69,16 +92,13 @@ fn own_services<'t>(
     let own =
         |host: &str| host == context.view.node.host || is_loopback(host) || host.starts_with("${");
     let is_gateway = authority_of(&found) == Some(&context.view.setup.gateway_authority());
-    if host.is_some_and(own) && !is_gateway {
+    // The active's own address is right here too, unless it is what the gateway's
+    // element should say and does not.
+    if host.is_some_and(own) && (published || !is_gateway) {
         return Ok(());
     }
-    let before = changes.findings.len();
     let want = Want::new(Row::Gateway, LOCAL_URL, NOT_THE_GATEWAY);
-    xml.set_text(url, &want, changes)?;
-    if let Some(finding) = changes.findings.get_mut(before) {
-        finding.state = State::Wrong;
-    }
-    Ok(())
+    xml.set_text(url, &want, changes)
 }
 
 fn throttling<'t>(

@@ -71,20 +71,20 @@ fn members(
         return Ok(());
     }
     let want = |value| Want::new(Row::Cluster, value, MEMBER);
-    if let [(member, _)] = found.as_slice() {
-        xml.set_text(xml.one(*member, "hostName")?, &want(&other.0), changes)?;
-        return xml.set_text(xml.one(*member, "port")?, &want(&other.1), changes);
+    if let Some(((first, _), rest)) = found.split_first() {
+        xml.set_text(xml.one(*first, "hostName")?, &want(&other.0), changes)?;
+        xml.set_text(xml.one(*first, "port")?, &want(&other.1), changes)?;
+        let none = want("no other member");
+        rest.iter()
+            .for_each(|(member, _)| xml.remove(*member, &none, changes));
+        return Ok(());
     }
-    let shown: Vec<_> = found
-        .iter()
-        .map(|(_, (host, port))| format!("{host}:{port}"))
-        .collect();
     let wanted = format!("{}:{}", other.0, other.1);
     let block = format!(
         "<member>\n    <hostName>{}</hostName>\n    <port>{}</port>\n</member>",
         escape(&other.0),
         other.1
     );
-    xml.replace_inner(list, &block, (&want(&wanted), &shown.join(", ")), changes);
+    xml.replace_inner(list, &block, (&want(&wanted), ""), changes);
     Ok(())
 }

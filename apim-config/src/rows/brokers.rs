@@ -41,30 +41,25 @@ pub(super) fn other(
     context: &Context<'_>,
     changes: &mut Changes,
 ) -> Patched {
-    let other = context.view.other;
-    let broker = authority(&other.host, other.port(Port::Broker));
-    let user = administrator(context);
     for (key, client) in FACTORIES {
-        let stray = Want::new(Row::OtherBroker, key, STRAY);
-        if properties.clean(key, &stray, changes) {
-            // Its value is looked at when it has its name.
-            continue;
-        }
-        let found = properties.value(key)?;
-        let url = found.and_then(BrokerUrl::parse);
-        let done =
-            url.is_some_and(|url| url.user_info() == user && url.brokers().eq([broker.as_str()]));
-        if !done {
+        if !cleaned(properties, key, changes) {
             let wanted = other_url(context, client);
             set(properties, (key, OTHER), Row::OtherBroker, &wanted, changes)?;
         }
     }
-    let want = Want::new(Row::OtherBroker, "throttleData", DESTINATION_WHY);
-    let found = properties.value(DESTINATION)?;
-    if found.map(str::trim) == Some("throttleData") {
+    if cleaned(properties, DESTINATION, changes) {
         return Ok(());
     }
+    let want = Want::new(Row::OtherBroker, "throttleData", DESTINATION_WHY);
+    let found = properties.value(DESTINATION)?;
     properties.set(DESTINATION, &want, (found, "throttleData"), changes)
+}
+
+/// Whether a key had stray characters before it. Its value is looked at when it
+/// has its name.
+fn cleaned(properties: &Properties<'_>, key: &str, changes: &mut Changes) -> bool {
+    let want = Want::new(Row::OtherBroker, key, STRAY);
+    properties.clean(key, &want, changes)
 }
 
 pub(super) fn own(

@@ -15,6 +15,7 @@ use crate::{
 const ON_SHARED: &str = "each node would use a database of its own, and the passive would know no API, user or subscription";
 const SAME_USER: &str = "the node cannot log in to the shared database";
 const DRIVER: &str = "the driver does not fit the database server";
+const COMMIT: &str = "the release was built and tested with this value";
 const JNDI: &str = "the server finds a data source by its JNDI name: without it, whatever refers to it fails to start";
 
 /// A data source on the shared database.
@@ -121,7 +122,10 @@ fn present<'t>(
     let password = want(context.secrets.database.expose(), SAME_USER).secret();
     xml.set_child(settings, "password", &password, changes)?;
     let driver = want(database.driver(), DRIVER);
-    xml.set_child(settings, "driverClassName", &driver, changes)
+    xml.set_child(settings, "driverClassName", &driver, changes)?;
+    let commit = context.version.default_auto_commit().to_string();
+    let commit = want(&commit, COMMIT);
+    xml.set_child(settings, "defaultAutoCommit", &commit, changes)
 }
 
 fn jndi_present<'t>(
@@ -205,7 +209,7 @@ fn named(xml: &Xml<'_>, list: Node<'_, '_>, changes: &mut Changes) -> Patched {
         let place = xml.place(source);
         changes.findings.push(Finding {
             row: Row::DataSources,
-            state: State::Warning,
+            state: State::Missing,
             file: place.file.to_owned(),
             line: Some(place.line),
             place: format!("{}[{name}]/jndiConfig/name", place.place),

@@ -55,64 +55,86 @@ const PROPERTIES: [(&str, &str); 6] = [
     ),
 ];
 
+/// A publisher that is there: its file, its name and where that stands.
+struct Present {
+    path: String,
+    name: String,
+    line: usize,
+}
+
 /// The publishers of a release: the files that have their names, or new ones.
 pub(crate) fn publishers(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
     let mut wanted = vec![&FIRST];
     if context.version.has_second_stream() {
         wanted.push(&SECOND);
     }
-    let named = names(home);
-    names_differ(&named, &wanted)?;
-    let part = |publisher: &&Publisher| {
-        let usual = format!("{PUBLISHERS}/{}", publisher.file);
-        let present = named.iter().find(|(_, name)| name == publisher.name);
-        Part {
-            path: present.map_or(usual, |(path, _)| path.clone()),
-            row: Row::Publishers,
-            patch: publisher.patch,
-            only: None,
-            made: Some(text(publisher)),
-            secret: false,
-        }
-    };
-    Ok(wanted.iter().map(part).collect())
+    let mut present = present(home)?;
+    let parts: Vec<_> = wanted
+        .into_iter()
+        .map(|publisher| part(publisher, &mut present))
+        .collect();
+    names_differ(&present)?;
+    Ok(parts)
 }
 
-/// Path and name of every publisher that can be read; a damaged one is told
-/// about where it is edited.
-fn names(home: &Home) -> Vec<(String, String)> {
-    let name = |(path, content): (&str, &[u8])| {
-        let text = Text::of_xml(content).ok()?;
-        let xml = Xml::parse(path, &text.text).ok()?;
-        let name = xml.root("eventPublisher").ok()?.attribute("name")?;
-        Some((path.to_owned(), name.to_owned()))
-    };
-    home.in_directory(PUBLISHERS).filter_map(name).collect()
+/// The file of a publisher: the one that has its name, or else the usual one,
+/// which then gets it.
+fn part(publisher: &Publisher, present: &mut [Present]) -> Part {
+    let usual = format!("{PUBLISHERS}/{}", publisher.file);
+    let named = present.iter().find(|it| it.name == publisher.name);
+    let path = named.map_or(usual, |it| it.path.clone());
+    if let Some(renamed) = present.iter_mut().find(|it| it.path == path) {
+        publisher.name.clone_into(&mut renamed.name);
+    }
+    Part {
+        path,
+        row: Row::Publishers,
+        patch: publisher.patch,
+        only: None,
+        made: Some(text(publisher)),
+        secret: false,
+    }
 }
 
-/// Refuses a name that two files have, unless one of them is ours to mend.
-fn names_differ(named: &[(String, String)], wanted: &[&Publisher]) -> Result<(), Refusal> {
-    let ours = |path: &str| {
-        wanted
-            .iter()
-            .any(|publisher| path.ends_with(&format!("/{}", publisher.file)))
-    };
-    for (index, (path, name)) in named.iter().enumerate() {
-        let twin = named[..index].iter().find(|(_, earlier)| earlier == name);
-        let Some((twin, _)) = twin else {
+/// Every publisher that is there.
+fn present(home: &Home) -> Result<Vec<Present>, Refusal> {
+    let mut present = Vec::new();
+    for (path, content) in home.in_directory(PUBLISHERS) {
+        let text = Text::of_xml(content).map_err(|error| Refusal {
+            file: path.to_owned(),
+            line: None,
+            reason: error.to_string(),
+        })?;
+        let xml = Xml::parse(path, &text.text)?;
+        let Ok(root) = xml.root("eventPublisher") else {
             continue;
         };
-        let mended = wanted.iter().all(|publisher| publisher.name != name);
-        if mended && (ours(path) || ours(twin)) {
-            continue;
+        if let Some(name) = root.attribute("name") {
+            present.push(Present {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                line: xml.line(root),
+            });
         }
-        return Err(Refusal {
-            file: path.clone(),
-            line: None,
-            reason: format!(
-                "the event publisher name `{name}` is used twice, by {twin} too: {DUPLICATE}; give one of them another name or remove it"
-            ),
-        });
+    }
+    Ok(present)
+}
+
+/// Refuses a name that two files would have once they are patched: which of them
+/// is meant is not known here.
+fn names_differ(present: &[Present]) -> Result<(), Refusal> {
+    for (index, this) in present.iter().enumerate() {
+        let twin = present[..index].iter().find(|it| it.name == this.name);
+        if let Some(twin) = twin {
+            return Err(Refusal {
+                file: this.path.clone(),
+                line: Some(this.line),
+                reason: format!(
+                    "the event publisher name `{}` is used twice, at {}:{} too: {DUPLICATE}; give one of them another name or remove it",
+                    this.name, twin.path, twin.line
+                ),
+            });
+        }
     }
     Ok(())
 }

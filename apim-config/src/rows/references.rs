@@ -7,10 +7,10 @@ use roxmltree::{Document, Node};
 use crate::{
     edit::line,
     finding::{Finding, Row, State},
+    home::{DATA_SOURCES, Home},
     patch::xml::text_of,
+    text::Text,
 };
-
-const SOURCES: &str = "repository/conf/datasources/master-datasources.xml";
 
 /// A file, the step it belongs to, and which of its elements refer to a source.
 type Referring = (&'static str, Row, fn(Node<'_, '_>) -> bool);
@@ -31,10 +31,17 @@ const REFERENCES: [Referring; 3] = [
 ];
 
 /// Every reference to a name that no data source has. `text` is a file as it
-/// will be; a damaged one is told about elsewhere.
-pub(crate) fn undefined(text: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
-    let Some(names) = text(SOURCES).and_then(|text| names(&text)) else {
-        return Vec::new();
+/// will be; a damaged one is told about elsewhere, and may define anything.
+pub(crate) fn undefined(home: &Home, text: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let sources = home.in_directory(DATA_SOURCES).map(|(path, content)| {
+        text(path).or_else(|| Text::of_xml(content).ok().map(|text| text.text))
+    });
+    let defined: Option<Vec<_>> = sources
+        .map(|text| text.and_then(|text| names(&text)))
+        .collect();
+    let names = match defined {
+        Some(names) if !names.is_empty() => names.concat(),
+        _ => return Vec::new(),
     };
     let of_file = |(file, row, is_reference): &Referring| {
         let text = text(file).unwrap_or_default();
@@ -52,7 +59,7 @@ pub(crate) fn undefined(text: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
                 place: node.tag_name().name().to_owned(),
                 found: Some(text_of(node)),
                 wanted: Some(format!("one of: {}", names.join(", "))),
-                why: "no data source of master-datasources.xml has this JNDI name, so what refers to it does not start; correct it by hand".into(),
+                why: "no data source has this JNDI name, so what refers to it does not start; correct it by hand".into(),
             })
             .collect()
     };

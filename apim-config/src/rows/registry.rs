@@ -158,7 +158,7 @@ fn unknown_instances(xml: &Xml<'_>, root: Node<'_, '_>, changes: &mut Changes) -
         let place = xml.place(id);
         changes.findings.push(Finding {
             row: Row::Registry,
-            state: State::Warning,
+            state: State::Wrong,
             file: place.file.to_owned(),
             line: Some(place.line),
             place: place.place,

@@ -48,7 +48,11 @@ impl SetupError {
         match (message.starts_with("unknown field"), quoted.next()) {
             (true, Some(key)) => Self::UnknownKey {
                 line,
-                nearest: nearest(key, quoted),
+                // A password itself has no key; it is named, not told.
+                nearest: match key {
+                    "password" => Some("password_file".to_owned()),
+                    _ => nearest(key, quoted),
+                },
                 key: key.to_owned(),
             },
             _ => Self::Syntax { line, message },

@@ -169,16 +169,18 @@ impl Reader<'_> {
         };
         Ok(Node {
             cluster_host,
-            cluster_port: number(
+            cluster_port: self.port(
+                "node.cluster_port",
                 file.cluster_port.as_ref(),
                 twin.map_or(CLUSTER_PORT, |twin| twin.cluster_port.saturating_add(1)),
-            ),
-            sync_port: number(
+            )?,
+            sync_port: self.port(
+                "node.sync_port",
                 file.sync_port.as_ref(),
                 twin.map_or(SYNC_PORT, |twin| {
                     twin.sync_port.saturating_add(SYNC_PORT_STEP)
                 }),
-            ),
+            )?,
             home: self.path("node.home", file.home.as_ref(), &default_home)?,
             state_dir: self.path("node.state_dir", file.state_dir.as_ref(), &default_state)?,
             name,
@@ -192,8 +194,8 @@ impl Reader<'_> {
         let certificate = format!("/etc/nginx/ssl/{host}.crt");
         let key = format!("/etc/nginx/ssl/{host}.key");
         Ok(LoadBalancer {
-            https_port: number(file.https_port.as_ref(), 443),
-            http_port: number(file.http_port.as_ref(), 80),
+            https_port: self.port("load_balancer.https_port", file.https_port.as_ref(), 443)?,
+            http_port: self.port("load_balancer.http_port", file.http_port.as_ref(), 80)?,
             certificate: self.path(
                 "load_balancer.certificate",
                 file.certificate.as_ref(),
@@ -224,7 +226,7 @@ impl Reader<'_> {
         )?;
         Ok(Database {
             engine: self.engine(file.engine.as_ref(), file.engine_version.as_ref())?,
-            port: number(file.port.as_ref(), 3306),
+            port: self.port("database.port", file.port.as_ref(), 3306)?,
             user: self.word("database.user", file.user.as_ref(), "apim")?,
             password: self.secret(
                 "database",
@@ -402,6 +404,15 @@ impl Reader<'_> {
         }
     }
 
+    /// A port; 0 is none.
+    fn port(&self, key: &'static str, given: Option<&Spanned<u16>>, default: u16) -> Read<u16> {
+        match given {
+            Some(given) if *given.get_ref() == 0 => Err(self.refused(key, given, "0 is no port")),
+            Some(given) => Ok(*given.get_ref()),
+            None => Ok(default),
+        }
+    }
+
     fn path(
         &self,
         key: &'static str,
@@ -443,10 +454,6 @@ impl Reader<'_> {
             reason: reason.to_string(),
         }
     }
-}
-
-fn number(given: Option<&Spanned<u16>>, default: u16) -> u16 {
-    given.map_or(default, |given| *given.get_ref())
 }
 
 /// Where the nodes connect from: their hosts, or loopback where the database is

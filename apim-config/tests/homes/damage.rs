@@ -143,6 +143,130 @@ fn a_name_that_two_other_publishers_have_is_refused() {
 }
 
 #[test]
+fn a_copied_name_that_mending_another_file_leaves_is_refused() {
+    let Some(good) = patched() else { return };
+    let usual = format!("{PUBLISHERS}/jmsEventPublisher2.xml");
+    let mut home = edited(
+        &good,
+        &usual,
+        "name=\"jmsEventPublisher2\"",
+        "name=\"jmsEventPublisher\"",
+    );
+    let other = format!("{PUBLISHERS}/aOther.xml");
+    home.insert(other, bytes(&text(&good, &usual)));
+    let finding = refused(&home);
+    assert!(
+        finding
+            .found
+            .unwrap()
+            .contains("`jmsEventPublisher` is used twice")
+    );
+    assert_eq!(finding.line, Some(2));
+}
+
+#[test]
+fn a_publisher_that_is_cut_off_is_refused() {
+    let Some(good) = patched() else { return };
+    let file = format!("{PUBLISHERS}/blockingEventJMSPublisher.xml");
+    let mut home = good.clone();
+    home.insert(file.clone(), bytes(&text(&good, &file)[..300]));
+    assert_eq!(refused(&home).file, file);
+}
+
+#[test]
+fn a_mount_of_somebody_else_that_leads_nowhere_is_found() {
+    let Some(good) = patched() else { return };
+    let local = "<dbConfig name=\"wso2registry\">";
+    let mount =
+        "<mount path=\"/_system/nodes\" overwrite=\"true\"><instanceId>gov</instanceId></mount>";
+    let home = edited(&good, REGISTRY, local, &format!("{mount}{local}"));
+    assert_eq!(found(&home)[0].found.as_deref(), Some("gov"));
+    let broker =
+        "<jndiConfig>\n                <name>WSO2MBStoreDB</name>\n            </jndiConfig>";
+    let home = edited(&good, DATA_SOURCES, broker, "");
+    assert!(found(&home)[0].place.contains("WSO2_MB_STORE_DB"));
+}
+
+#[test]
+fn the_releases_own_way_to_commit_is_kept() {
+    let Some(good) = patched() else { return };
+    let whole = text(&good, DATA_SOURCES);
+    let (before, after) = whole.split_once("jdbc/WSO2AM_DB").unwrap();
+    let other = after.replacen("AutoCommit>true<", "AutoCommit>false<", 1);
+    let mut home = good.clone();
+    home.insert(
+        DATA_SOURCES,
+        bytes(&format!("{before}jdbc/WSO2AM_DB{other}")),
+    );
+    assert_eq!(mended(&home, &good).found.as_deref(), Some("false"));
+}
+
+#[test]
+fn a_comment_between_stale_members_stays() {
+    let Some(good) = patched() else { return };
+    let axis2 = "repository/conf/axis2/axis2.xml";
+    let member = "<member>\n                <hostName>192.168.10.2</hostName>";
+    let stale = "<member><hostName>10.1.1.1</hostName><port>1</port></member>\n            <!-- keep me -->\n            ";
+    let home = edited(&good, axis2, member, &format!("{stale}{member}"));
+    let after = text(&applied(&home, &two_machines(), "apim-1"), axis2);
+    assert!(after.contains("<!-- keep me -->") && !after.contains("10.1.1.1"));
+    assert_eq!(after.matches("<hostName>192.168.10.2").count(), 1);
+}
+
+#[test]
+fn the_guides_element_outside_of_the_environment_is_found() {
+    let Some(good) = patched() else { return };
+    let home = edited(
+        &good,
+        API_MANAGER,
+        "<APIGateway>",
+        "<APIGateway><ServerURL>https://x/</ServerURL>",
+    );
+    assert_eq!(found(&home)[0].place, "APIManager/APIGateway/ServerURL");
+}
+
+#[test]
+fn the_actives_own_address_is_right_on_the_active() {
+    let Some(good) = patched() else { return };
+    let stock_url = "https://localhost:${mgt.transport.https.port}${carbon.context}services/";
+    let home = edited(
+        &good,
+        API_MANAGER,
+        stock_url,
+        "https://192.168.10.1:9443/services/",
+    );
+    assert_eq!(found(&home), []);
+}
+
+#[test]
+fn a_file_with_a_password_is_for_its_owner_only() {
+    let Some(good) = patched() else { return };
+    let mut home = good.clone();
+    home.mark_readable("repository/conf/user-mgt.xml");
+    home.mark_readable("repository/conf/carbon.xml");
+    let plan = planned(&home, &two_machines(), "apim-1");
+    let places: Vec<_> = plan.findings.iter().map(|it| it.place.as_str()).collect();
+    assert!(places.contains(&"the file's mode"), "{places:?}");
+    let paths: Vec<_> = plan.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["repository/conf/user-mgt.xml"]);
+}
+
+#[test]
+fn a_source_of_another_file_is_known() {
+    let Some(good) = patched() else { return };
+    let local = "<dbConfig name=\"wso2registry\">";
+    let more = "<dbConfig name=\"mine\"><dataSource>jdbc/MINE</dataSource></dbConfig>";
+    let mut home = edited(&good, REGISTRY, local, &format!("{more}{local}"));
+    assert_eq!(found(&home)[0].found.as_deref(), Some("jdbc/MINE"));
+    let mine = "<a><datasources><datasource><jndiConfig><name>jdbc/MINE</name></jndiConfig></datasource></datasources></a>";
+    home.insert(
+        "repository/conf/datasources/my-datasources.xml",
+        bytes(mine),
+    );
+    assert_eq!(found(&home), []);
+}
+
+#[test]
 fn the_publisher_is_the_file_that_has_its_name() {
     let Some(good) = patched() else { return };
     let usual = format!("{PUBLISHERS}/jmsEventPublisher2.xml");

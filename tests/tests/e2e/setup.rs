@@ -193,7 +193,7 @@ fn a_home_is_patched_once_and_kept_aside_and_then_in_order() {
     assert_eq!(first.changed(&second), Vec::<PathBuf>::new());
     let home = desk.path("home-1").canonicalize().unwrap();
     let kept = desk
-        .path("state-1/config-backup")
+        .path("state-1/config-backup/2.6.0")
         .join(home.strip_prefix("/").unwrap())
         .join("repository/conf/user-mgt.xml");
     assert!(

@@ -11,7 +11,7 @@ use sync_daemon::{
 
 use super::{
     Context, backup, description,
-    files::{NewFile, write_all},
+    files::{NewFile, sweep, write_all},
     home,
 };
 use crate::{
@@ -40,15 +40,19 @@ pub(super) fn run(context: &Context, args: &Apply) -> Outcome {
     let home = home::read(&root)?;
     let plan = plan(&home, view, &secrets).map_err(|error| home::refused(&root, &error))?;
     refuse(&root, &plan)?;
-    show(context, &plan.files, args.dry_run);
+    if !args.dry_run {
+        sweep(&files(&root, &plan.intact))?;
+    }
     if args.dry_run || plan.files.is_empty() {
+        show(context, &plan.files, args.dry_run);
         tell_end(context, &args.home.node, &plan, args.dry_run);
         return Ok(());
     }
     let backups = args.backup_dir.as_ref().unwrap_or(&view.node.state_dir);
-    let place = backup::place(backups, &root);
-    let copied = backup::keep(&place, &plan.files)?;
+    let place = backup::place(backups, plan.version, &root);
+    let copied = backup::keep(&place, &root, &plan.files)?;
     write_all(&files(&root, &plan.files))?;
+    show(context, &plan.files, false);
     if copied > 0 {
         let line = format!("what was there before is in `{}`", place.display());
         context.terminal.note(&Line::new(line));

@@ -123,7 +123,7 @@ fn both(
         .iter()
         .for_each(|mismatch| tell_mismatch(context, setup, mismatch));
     found += unfit.len();
-    if unfit.is_empty() && !context.terminal.json() {
+    if found == 0 && !context.terminal.json() {
         let line =
             "the two homes fit together: what has to be equal is, what has to differ differs";
         context.terminal.answer(&Line::new(line));

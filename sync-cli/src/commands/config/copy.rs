@@ -2,9 +2,9 @@
 //! owners and links as they are.
 
 use std::{
-    fs::{self, File, FileTimes},
+    fs::{self, DirBuilder, File, FileTimes},
     io,
-    os::unix::fs::{MetadataExt as _, chown, lchown, symlink},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, lchown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -55,10 +55,12 @@ pub(super) fn partial_of(to: &Path) -> Result<PathBuf, Failure> {
     Ok(partial)
 }
 
-/// Copies the home `from` to `to`, which must be absent.
+/// Copies the home `from` to `to`, which must be absent. Links are copied as
+/// links, but for those on the way to one of `own`: the copy needs those files for
+/// itself.
 pub(super) fn tree(
-    from: &Path,
-    to: &Path,
+    (from, to): (&Path, &Path),
+    own: &[PathBuf],
     mut report: impl FnMut(Progress),
 ) -> Result<Copied, Failure> {
     let failed = |(path, error): (PathBuf, io::Error)| {
@@ -74,8 +76,10 @@ pub(super) fn tree(
         return Err(Failure::new(FailureKind::Usage, message)
             .hint("name a directory outside of the home with `--to`"));
     }
+    let home = Source { from, own };
     let mut counted = Copied::default();
-    count(from, Path::new(""), &mut counted, 0).map_err(&failed)?;
+    home.count(Path::new(""), &mut counted, 0)
+        .map_err(&failed)?;
     let mut copied = Copied::default();
     let mut step = |copied: &Copied| {
         report(Progress {
@@ -86,8 +90,11 @@ pub(super) fn tree(
             bytes: copied.bytes,
         });
     };
-    fs::create_dir_all(to).map_err(|error| failed((to.to_owned(), error)))?;
-    directory((from, to), Path::new(""), &mut copied, &mut step).map_err(failed)?;
+    make_private(to).map_err(|error| failed((to.to_owned(), error)))?;
+    home.directory(to, Path::new(""), &mut copied, &mut step)
+        .map_err(&failed)?;
+    let top = fs::metadata(from).and_then(|metadata| finish(&metadata, to));
+    top.map_err(|error| failed((from.to_owned(), error)))?;
     Ok(copied)
 }
 
@@ -123,55 +130,79 @@ fn entries(directory: &Path) -> Step<Vec<fs::DirEntry>> {
     Ok(entries)
 }
 
-fn count(root: &Path, below: &Path, counted: &mut Copied, depth: usize) -> Step<()> {
-    let here = root.join(below);
-    if depth > DEPTH_MAX {
-        let error = io::Error::other(format!("it is nested more than {DEPTH_MAX} deep"));
-        return Err((here, error));
-    }
-    for entry in entries(&here)? {
-        let path = below.join(entry.file_name());
-        let at = |error| (root.join(&path), error);
-        let metadata = entry.metadata().map_err(at)?;
-        if is_left_out(&path) {
-            continue;
-        }
-        if metadata.is_dir() {
-            count(root, &path, counted, depth + 1)?;
-        } else {
-            counted.files += 1;
-            counted.bytes += metadata.len();
-        }
-    }
-    Ok(())
+/// The directory in which a copy grows: nobody else's until it is whole.
+fn make_private(to: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(to)
 }
 
-fn directory(
-    roots: (&Path, &Path),
-    below: &Path,
-    copied: &mut Copied,
-    step: &mut impl FnMut(&Copied),
-) -> Step<()> {
-    let (from, to) = roots;
-    for entry in entries(&from.join(below))? {
-        let path = below.join(entry.file_name());
-        let (source, target) = (from.join(&path), to.join(&path));
-        let at = |error| (source.clone(), error);
-        let metadata = entry.metadata().map_err(at)?;
-        if metadata.is_dir() {
-            fs::create_dir(&target).map_err(at)?;
-            if !is_left_out(&path) {
-                directory(roots, &path, copied, step)?;
-            }
-            finish(&metadata, &target).map_err(at)?;
-        } else if !is_left_out(&path) {
-            file(&source, &target, &metadata).map_err(at)?;
-            copied.files += 1;
-            copied.bytes += metadata.len();
-            step(copied);
+/// The home that is copied.
+struct Source<'a> {
+    from: &'a Path,
+    own: &'a [PathBuf],
+}
+
+impl Source<'_> {
+    /// What is at a path: links are not followed, unless the copy needs the file
+    /// or the directory for itself.
+    fn metadata(&self, path: &Path) -> io::Result<fs::Metadata> {
+        let source = self.from.join(path);
+        if self.own.iter().any(|own| own.starts_with(path)) {
+            fs::metadata(source)
+        } else {
+            fs::symlink_metadata(source)
         }
     }
-    Ok(())
+
+    fn count(&self, below: &Path, counted: &mut Copied, depth: usize) -> Step<()> {
+        let here = self.from.join(below);
+        if depth > DEPTH_MAX {
+            let error = io::Error::other(format!("it is nested more than {DEPTH_MAX} deep"));
+            return Err((here, error));
+        }
+        for entry in entries(&here)? {
+            let path = below.join(entry.file_name());
+            let at = |error| (self.from.join(&path), error);
+            let metadata = self.metadata(&path).map_err(at)?;
+            if is_left_out(&path) {
+                continue;
+            }
+            if metadata.is_dir() {
+                self.count(&path, counted, depth + 1)?;
+            } else {
+                counted.files += 1;
+                counted.bytes += metadata.len();
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(
+        &self,
+        to: &Path,
+        below: &Path,
+        copied: &mut Copied,
+        step: &mut impl FnMut(&Copied),
+    ) -> Step<()> {
+        for entry in entries(&self.from.join(below))? {
+            let path = below.join(entry.file_name());
+            let (source, target) = (self.from.join(&path), to.join(&path));
+            let at = |error| (source.clone(), error);
+            let metadata = self.metadata(&path).map_err(at)?;
+            if metadata.is_dir() {
+                fs::create_dir(&target).map_err(at)?;
+                if !is_left_out(&path) {
+                    self.directory(to, &path, copied, step)?;
+                }
+                finish(&metadata, &target).map_err(at)?;
+            } else if !is_left_out(&path) {
+                file(&source, &target, &metadata).map_err(at)?;
+                copied.files += 1;
+                copied.bytes += metadata.len();
+                step(copied);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn file(source: &Path, target: &Path, metadata: &fs::Metadata) -> io::Result<()> {
@@ -235,7 +266,7 @@ mod tests {
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         symlink("wso2server.sh", from.join("bin/link")).unwrap();
         let mut reports = Vec::new();
-        let copied = tree(&from, &to, |progress| reports.push(progress)).unwrap();
+        let copied = tree((&from, &to), &[], |progress| reports.push(progress)).unwrap();
         assert_eq!(copied.files, 3);
         assert_eq!(
             reports.last().map(|it| it.done),
@@ -257,9 +288,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_copy_writes_is_its_own_and_the_top_is_like_the_original() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("a"), directory.path().join("b"));
+        let outside = directory.path().join("outside");
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(&from).unwrap();
+        fs::write(outside.join("x.xml"), "content").unwrap();
+        symlink(&outside, from.join("conf")).unwrap();
+        symlink(outside.join("x.xml"), from.join("y.xml")).unwrap();
+        symlink(outside.join("x.xml"), from.join("z.xml")).unwrap();
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o710)).unwrap();
+        let own = ["conf/x.xml", "conf/new.xml", "y.xml"].map(PathBuf::from);
+        tree((&from, &to), &own, |_| ()).unwrap();
+        assert!(!to.join("conf").is_symlink() && to.join("conf/x.xml").is_file());
+        assert!(!to.join("y.xml").is_symlink());
+        assert!(to.join("z.xml").is_symlink());
+        assert_eq!(
+            fs::metadata(&to).unwrap().permissions().mode() & 0o777,
+            0o710
+        );
+    }
+
+    #[test]
     fn a_copy_into_itself_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let failure = tree(directory.path(), &directory.path().join("b"), |_| ()).unwrap_err();
+        let failure =
+            tree((directory.path(), &directory.path().join("b")), &[], |_| ()).unwrap_err();
         assert!(failure.message.contains("inside of"), "{failure}");
     }
 }

@@ -2,9 +2,8 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -15,7 +14,7 @@ use apim_config::{
 use sync_core::path::escape;
 use sync_daemon::failure::{Failure, FailureKind};
 
-use super::Context;
+use super::{Context, home::others_read};
 use crate::terminal::Line;
 
 /// Bytes of a description or a password file that are read at the most.
@@ -105,6 +104,9 @@ fn resolve(context: &Context, source: &SecretSource) -> Result<Secret, String> {
     if line.is_empty() {
         return Err("there is nothing in it".into());
     }
+    if line.trim() != line {
+        return Err("it begins or ends with a blank, which files of a home do not keep".into());
+    }
     if line.chars().any(char::is_control) {
         return Err("it has control characters".into());
     }
@@ -113,8 +115,7 @@ fn resolve(context: &Context, source: &SecretSource) -> Result<Secret, String> {
 
 /// A password that others can read is none.
 fn warn_if_readable(context: &Context, path: &Path) {
-    let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+    if others_read(path).is_ok_and(|readable| readable) {
         let line = format!(
             "`{}` holds a password and can be read by others: `chmod 600` it",
             path.display()

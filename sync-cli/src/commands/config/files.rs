@@ -7,12 +7,12 @@
 use std::{
     fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, fchown},
     path::{Path, PathBuf},
 };
 
 use sync_daemon::failure::{Failure, FailureKind};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 /// What staged files are called: hidden, and without the ending by which a
 /// deployer knows its files.
@@ -39,13 +39,14 @@ struct Staged<'f> {
     /// The place itself, links followed.
     target: PathBuf,
     ready: NamedTempFile,
+    /// What is at the place now, under a second name: owner, mode and time are
+    /// its own, should it have to come back.
+    old: Option<TempPath>,
 }
 
 /// Writes all of them, or none.
 pub(super) fn write_all(files: &[NewFile]) -> Result<(), Failure> {
-    for file in files {
-        sweep(file).map_err(|error| failed(file, &error))?;
-    }
+    sweep(files)?;
     let staged: Vec<_> = files
         .iter()
         .map(|file| stage(file).map_err(|error| failed(file, &error)))
@@ -55,19 +56,38 @@ pub(super) fn write_all(files: &[NewFile]) -> Result<(), Failure> {
     }
     let mut made = Vec::new();
     for one in staged {
-        let Staged {
-            file,
-            target,
-            ready,
-        } = one;
-        if let Err(error) = ready.persist(&target) {
-            take_back(&made);
-            return Err(failed(file, &error.error));
+        if let Err(error) = one.ready.persist(&one.target) {
+            take_back(made);
+            return Err(failed(one.file, &error.error));
         }
-        made.push((file, target));
+        made.push((one.target, one.old));
     }
-    for (file, target) in &made {
+    for (file, (target, _)) in files.iter().zip(&made) {
         sync_directory(target).map_err(|error| failed(file, &error))?;
+    }
+    Ok(())
+}
+
+/// Refuses files whose place is not below `root`, links followed.
+pub(super) fn check_below(root: &Path, files: &[NewFile]) -> Result<(), Failure> {
+    for file in files {
+        let checked = target_of(file).and_then(|target| {
+            let directory = nearest_directory(&target)?;
+            Ok(directory.starts_with(fs::canonicalize(root)?))
+        });
+        match checked {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = format!(
+                    "writing `{}`: a link leads from there out of `{}`",
+                    file.path.display(),
+                    root.display()
+                );
+                return Err(Failure::new(FailureKind::Failed, message)
+                    .hint("make the linked files part of the home; nothing was written there"));
+            }
+            Err(error) => return Err(failed(file, &error)),
+        }
     }
     Ok(())
 }
@@ -81,16 +101,61 @@ fn failed(file: &NewFile, error: &io::Error) -> Failure {
 fn stage(file: &NewFile) -> io::Result<Staged<'_>> {
     let target = target_of(file)?;
     let directory = directory_of(&target);
-    fs::create_dir_all(directory)?;
+    make_directory(directory)?;
     let mut ready = staged_in(directory)?;
     ready.write_all(&file.content)?;
     give_to_owner(file, &target, directory, ready.as_file())?;
     ready.as_file().sync_all()?;
+    let old = second_name(&target)?;
     Ok(Staged {
         file,
         target,
         ready,
+        old,
     })
+}
+
+/// A second name for what is at a place; `None` where nothing is. It also shows
+/// beforehand that the place can be replaced: a file that is immutable or a mount
+/// of its own gets no second name.
+fn second_name(target: &Path) -> io::Result<Option<TempPath>> {
+    if !target.try_exists()? {
+        return Ok(None);
+    }
+    let free = staged_in(directory_of(target))?.into_temp_path();
+    fs::remove_file(&free)?;
+    fs::hard_link(target, &free)?;
+    Ok(Some(free))
+}
+
+/// Makes a directory, and those above it, for the owner of the nearest one that
+/// is there.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory_of(directory);
+    make_directory(parent)?;
+    fs::create_dir(directory)?;
+    let owner = fs::metadata(parent)?;
+    let made = fs::metadata(directory)?;
+    if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
+        chown(directory, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// The nearest directory of a path that exists, links followed.
+fn nearest_directory(path: &Path) -> io::Result<PathBuf> {
+    let mut directory = directory_of(path);
+    loop {
+        match fs::canonicalize(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                directory = directory_of(directory);
+            }
+            found => return found,
+        }
+    }
 }
 
 fn staged_in(directory: &Path) -> io::Result<NamedTempFile> {
@@ -108,9 +173,15 @@ fn target_of(file: &NewFile) -> io::Result<PathBuf> {
     }
 }
 
-/// Removes what a run that was killed has staged beside a file: passwords may be
-/// in it.
-fn sweep(file: &NewFile) -> io::Result<()> {
+/// Removes what a run that was killed has left beside files: passwords may be in
+/// it.
+pub(super) fn sweep(files: &[NewFile]) -> Result<(), Failure> {
+    files
+        .iter()
+        .try_for_each(|file| sweep_beside(file).map_err(|error| failed(file, &error)))
+}
+
+fn sweep_beside(file: &NewFile) -> io::Result<()> {
     let target = target_of(file)?;
     let listing = match fs::read_dir(directory_of(&target)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -167,22 +238,13 @@ fn check_unchanged(staged: &Staged<'_>) -> io::Result<()> {
 
 /// Puts back what was there: best effort, as the failure that is told about is
 /// the one that led here.
-fn take_back(made: &[(&NewFile, PathBuf)]) {
-    for (file, target) in made {
-        let _ = match &file.before {
-            None => fs::remove_file(target),
-            Some(content) => put_back(content, target),
-        };
+fn take_back(made: Vec<(PathBuf, Option<TempPath>)>) {
+    for (target, old) in made {
+        match old {
+            Some(old) => drop(old.persist(target)),
+            None => drop(fs::remove_file(target)),
+        }
     }
-}
-
-fn put_back(content: &[u8], target: &Path) -> io::Result<()> {
-    let mode = fs::metadata(target)?.permissions();
-    let mut old = staged_in(directory_of(target))?;
-    old.write_all(content)?;
-    old.as_file().set_permissions(mode)?;
-    old.persist(target)?;
-    Ok(())
 }
 
 fn sync_directory(target: &Path) -> io::Result<()> {
@@ -231,23 +293,60 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_that_fails_takes_the_others_back() {
+    fn what_was_replaced_comes_back_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("a"), "old").unwrap();
-        // A directory at the place of a new file is noticed by the rename only.
-        fs::create_dir(path("b")).unwrap();
-        let staged = [
+        fs::set_permissions(path("a"), Permissions::from_mode(0o640)).unwrap();
+        let before = fs::metadata(path("a")).unwrap();
+        let mut files = [
             new(path("a"), Some("old"), "new"),
             new(path("made"), None, "new"),
         ];
-        let made = [(&staged[0], path("a")), (&staged[1], path("made"))];
-        write_all(&staged).unwrap();
-        take_back(&made);
+        files[0].secret = true;
+        let mut made = Vec::new();
+        for file in &files {
+            let Staged {
+                target, ready, old, ..
+            } = stage(file).unwrap();
+            ready.persist(&target).unwrap();
+            made.push((target, old));
+        }
+        assert_eq!(fs::read_to_string(path("a")).unwrap(), "new");
+        take_back(made);
+        let after = fs::metadata(path("a")).unwrap();
         assert_eq!(fs::read_to_string(path("a")).unwrap(), "old");
-        assert!(!path("made").exists());
-        let blocked = [new(path("b"), None, "new")];
-        assert!(write_all(&blocked).is_err());
+        assert_eq!(after.mode(), before.mode());
+        assert_eq!(after.ino(), before.ino());
+        assert_eq!(after.modified().unwrap(), before.modified().unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_replaced_is_noticed_before_any_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a"), "old").unwrap();
+        fs::create_dir(path("b")).unwrap();
+        let files = [
+            new(path("a"), Some("old"), "new"),
+            new(path("b"), None, "new"),
+        ];
+        assert!(write_all(&files).is_err());
+        assert_eq!(fs::read_to_string(path("a")).unwrap(), "old");
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir_all(path("home/conf")).unwrap();
+        fs::create_dir(path("outside")).unwrap();
+        symlink(path("outside"), path("home/linked")).unwrap();
+        let inside = [new(path("home/conf/new/a"), None, "x")];
+        check_below(&path("home"), &inside).unwrap();
+        let outside = [new(path("home/linked/a"), None, "x")];
+        assert!(check_below(&path("home"), &outside).is_err());
     }
 
     #[test]

@@ -105,10 +105,12 @@ pub(super) fn write(out: &Path, outputs: &[Output], force: bool) -> Result<(), F
                     .hint("name an empty directory with `--out DIR`"));
             }
         };
-        if before.as_ref() == Some(&output.content) {
+        let same = before.as_ref() == Some(&output.content);
+        let open = output.secret && same && home::others_read(&path).is_ok_and(|open| open);
+        if same && !open {
             continue;
         }
-        if before.is_some() {
+        if before.is_some() && !same {
             differing.push(output.path.as_str());
         }
         files.push(NewFile {

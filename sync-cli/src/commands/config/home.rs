@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -51,6 +52,9 @@ fn gather(root: &Path) -> Result<Home, (String, io::Error)> {
     for path in FILES {
         if let Some(content) = content(&root.join(path)).map_err(at(path))? {
             home.insert(path, content);
+            if others_read(&root.join(path)).map_err(at(path))? {
+                home.mark_readable(path);
+            }
         }
     }
     for (directory, ending) in DIRECTORIES {
@@ -86,6 +90,11 @@ fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let limit = FILE_BYTES_MAX as u64 + 1;
     file.take(limit).read_to_end(&mut content)?;
     Ok(Some(content))
+}
+
+/// Whether others than its owner can read a file.
+pub(super) fn others_read(path: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(path)?.permissions().mode() & 0o077 != 0)
 }
 
 /// The names in a directory, in order; none where it is absent. A name that is

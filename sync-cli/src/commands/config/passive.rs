@@ -1,6 +1,9 @@
 //! `config passive`: the passive's home as a copy of the active's.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use apim_config::plan::plan;
 use sync_daemon::failure::{Failure, FailureKind};
@@ -9,7 +12,7 @@ use super::{
     Context,
     apply::{files, refuse},
     copy, description,
-    files::write_all,
+    files::{check_below, write_all},
     home,
 };
 use crate::{
@@ -27,11 +30,15 @@ pub(super) fn run(context: &Context, args: &Passive) -> Outcome {
     let plan = plan(&home, view, &secrets).map_err(|error| home::refused(&args.from, &error))?;
     refuse(&args.from, &plan)?;
     let partial = copy::partial_of(&args.to)?;
-    let copied = copy::tree(&args.from, &partial, |progress| {
+    let touched = plan.files.iter().chain(&plan.intact);
+    let own: Vec<PathBuf> = touched.map(|file| file.path.clone().into()).collect();
+    let copied = copy::tree((&args.from, &partial), &own, |progress| {
         context.terminal.progress(&progress);
     })
     .and_then(|copied| {
-        write_all(&files(&partial, &plan.files))?;
+        let new = files(&partial, &plan.files);
+        check_below(&partial, &new)?;
+        write_all(&new)?;
         copy::take_place(&partial, &args.to)?;
         Ok(copied)
     });

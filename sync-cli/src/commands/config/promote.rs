@@ -29,13 +29,13 @@ pub(super) fn run(context: &Context, args: &Promote) -> Outcome {
     let home = home::read(root)?;
     let plan = gateway_plan(&home, view).map_err(|error| home::refused(root, &error))?;
     refuse(root, &plan)?;
-    show(context, &plan.files, args.dry_run);
     let described = new_description(file, &text, &args.node)?;
     if !args.dry_run {
         let mut all = files(root, &plan.files);
         all.extend(described.clone());
         write_all(&all)?;
     }
+    show(context, &plan.files, args.dry_run);
     tell(context, args, (plan.files.len(), described.is_some()));
     Ok(())
 }
