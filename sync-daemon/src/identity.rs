@@ -132,7 +132,7 @@ impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
         let hint = match &error {
             IdentityError::Missing { .. } => {
-                "make this node's identity with `apim-sync init`".into()
+                "make this node's identity with `apim-sync init --keep-config --role ROLE`".into()
             }
             IdentityError::Damaged { .. } => {
                 "restore it from a backup; or move it away, run `apim-sync init` and pair again"

@@ -56,7 +56,7 @@ impl From<StandingError> for Failure {
         let (kind, hint) = match &error {
             StandingError::Missing { .. } => (
                 FailureKind::Usage,
-                "make this node with `apim-sync init`; is `state_dir` in the configuration right?"
+                "make this node with `apim-sync init --keep-config --role ROLE`; is `state_dir` in the configuration right?"
                     .into(),
             ),
             StandingError::Damaged { .. } => {

@@ -148,7 +148,9 @@ fn refuse_existing(file: &Path) -> Result<(), Failure> {
         FailureKind::Failed,
         format!("making a new node: `{file}` exists already and is not overwritten"),
     )
-    .hint("name another file with `-C FILE`, or `apim-sync status` for the node that is there"))
+    .hint(
+        "name another file with `-C FILE`; `--keep-config` makes the node that this one describes; `apim-sync status` shows one that is there",
+    ))
 }
 
 /// Makes the node: its configuration in `file`, its key and state. What is

@@ -111,7 +111,7 @@ pub(super) async fn node(
 
 fn not_a_node(doing: &str, error: &dyn std::error::Error) -> Failure {
     Failure::caused_by(FailureKind::Usage, doing, error)
-        .hint("`apim-sync init` makes a node; is `state_dir` in the configuration right?")
+        .hint("`apim-sync init --keep-config --role ROLE` makes the node of this configuration; is `state_dir` right?")
 }
 
 fn take_lock(config: &Config) -> Result<StateLock, Failure> {
@@ -121,7 +121,7 @@ fn take_lock(config: &Config) -> Result<StateLock, Failure> {
         LockError::AlreadyLocked { .. } => Failure::caused_by(FailureKind::Locked, doing, &error)
             .hint("a daemon or another command works on it; `apim-sync status` asks the daemon"),
         _ => Failure::caused_by(FailureKind::Usage, doing, &error)
-            .hint("`apim-sync init` makes a node; is `state_dir` in the configuration right?"),
+            .hint("`apim-sync init --keep-config --role ROLE` makes the node of this configuration; is `state_dir` right?"),
     })
 }
 
