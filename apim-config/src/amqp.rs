@@ -77,9 +77,9 @@ impl<'t> BrokerUrl<'t> {
     #[must_use]
     pub fn shown(&self) -> String {
         let mut text = self.text.to_owned();
-        if let Some(password) = self.password() {
-            text.replace_range(password, MASK);
-        }
+        // Without a colon nothing tells the user from the password.
+        let hidden = self.password().unwrap_or(self.user_info.clone());
+        text.replace_range(hidden, MASK);
         text
     }
 }

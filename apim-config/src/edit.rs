@@ -44,10 +44,15 @@ pub fn line(text: &str, at: usize) -> usize {
 /// alike: files with both kinds of line ends exist.
 #[must_use]
 pub fn line_end(text: &str, at: usize) -> &'static str {
-    let at = at.min(text.len());
-    let after = text[at..].find('\n').map(|index| at + index);
-    match after.or_else(|| text[..at].rfind('\n')) {
-        Some(newline) if text[..newline].ends_with('\r') => "\r\n",
+    // Bytes, as `at` may be inside of a character.
+    let bytes = text.as_bytes();
+    let (before, after) = bytes.split_at(at.min(bytes.len()));
+    let next = after.iter().position(|&byte| byte == b'\n');
+    let newline = next
+        .map(|index| before.len() + index)
+        .or_else(|| before.iter().rposition(|&byte| byte == b'\n'));
+    match newline {
+        Some(newline) if bytes[..newline].ends_with(b"\r") => "\r\n",
         _ => "\n",
     }
 }
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(line_end(text, 3), "\n");
         assert_eq!(line_end(text, 6), "\n");
         assert_eq!(line_end("", 0), "\n");
+        assert_eq!(line_end("\u{e9}\r\n", 1), "\r\n");
         assert_eq!(line(text, 5), 3);
     }
 

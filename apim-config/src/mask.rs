@@ -114,23 +114,19 @@ fn assigned(line: &str, word: usize) -> Option<Range<usize>> {
     (end > 0).then_some(start..start + end)
 }
 
-/// The password of every `scheme://USER:PASSWORD@` in a line.
+/// The password of every `USER:PASSWORD@` in a line.
 fn in_addresses(line: &str) -> Vec<Range<usize>> {
-    let mut spans = Vec::new();
-    for (at, _) in line.match_indices("://") {
-        let start = at + "://".len();
-        let end = line[start..]
-            .find([' ', '/', '?', '\'', '"', '<'])
-            .map_or(line.len(), |index| start + index);
-        let user_info = line[start..end].rfind('@').map(|at| start + at);
-        let colon = line[start..end].find(':').map(|at| start + at + 1);
-        if let (Some(user_info), Some(colon)) = (user_info, colon)
-            && colon < user_info
-        {
-            spans.push(colon..user_info);
-        }
-    }
-    spans
+    let password = |(at, _): (usize, &str)| {
+        let before = &line[..at];
+        let blank = before
+            .rfind([' ', '\t', '\'', '"', '>', '='])
+            .map_or(0, |index| index + 1);
+        let slashes = before.rfind("//").map_or(0, |index| index + 2);
+        let start = blank.max(slashes);
+        let colon = start + before[start..].find(':')? + 1;
+        (colon < at).then_some(colon..at)
+    };
+    line.match_indices('@').filter_map(password).collect()
 }
 
 /// Where passwords stand.
@@ -306,6 +302,8 @@ mod tests {
                 "k = amqp://a:P0@c/d?brokerlist='tcp://h:1' amqp://a:P0@c\n",
             ),
             ("a.properties", "k = amqp://a:P0\\\n   P0@c\nl = 2\n"),
+            ("a.properties", "k = amqp:/a:P0@c\n"),
+            ("a.xml", "<a><ServerURL>https://adm:P0@h/</ServerURL></a>"),
             ("a.toml", "# password = \"P0\"\n#password=\"P0\" old\n"),
             ("a.toml", "connectionProperties = \"password=P0\"\n"),
             (

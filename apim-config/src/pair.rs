@@ -6,6 +6,7 @@ use roxmltree::Node;
 use crate::{
     amqp::BrokerUrl,
     home::{DEPLOYMENT_TOML, Home},
+    mask,
     patch::{properties::Properties, toml::Toml, xml::text_of},
     secret::MASK,
     setup::{Setup, is_loopback},
@@ -136,7 +137,7 @@ fn mismatch(
     }
     let shown = |value: String| match *name {
         "administrator's password" => MASK.to_owned(),
-        _ => value,
+        _ => mask::shown(&value),
     };
     Some(Mismatch {
         file: active.file,

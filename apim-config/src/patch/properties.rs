@@ -7,6 +7,7 @@ use super::{Changes, Place, Want};
 use crate::{
     edit::{Edit, line, line_end},
     finding::Refusal,
+    mask,
 };
 
 /// A properties file.
@@ -82,7 +83,7 @@ impl<'t> Properties<'t> {
                 place: key.to_owned(),
             };
             let mut finding = want.missed(place, found);
-            finding.found = shown.0.or(found).map(str::to_owned);
+            finding.found = shown.0.or(found).map(mask::shown);
             finding.wanted = Some(shown.1.to_owned());
             finding
         };

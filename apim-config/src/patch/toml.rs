@@ -173,7 +173,7 @@ impl<'t> Toml<'t> {
     }
 
     fn lines_after(&self, at: usize, settings: &[Setting<'_>]) -> String {
-        let ending = line_end(self.text, at.saturating_sub(1));
+        let ending = line_end(self.text, at);
         settings
             .iter()
             .map(|setting| format!("{ending}{} = {}", setting.key, setting.want.value))
@@ -287,6 +287,20 @@ mod tests {
         assert_eq!(text, TEXT.replace("\"a\"", "\"lb\""));
         assert_eq!(changes.findings[0].line, Some(3));
         assert_eq!(set(&["server"], "host", "\"a\"").1, Changes::default());
+    }
+
+    #[test]
+    fn a_key_comes_after_a_comment_of_any_characters() {
+        let text = "[a]\r\nb = 1 # \u{e9}\r\n";
+        let toml = Toml::parse("deployment.toml", text).unwrap();
+        let mut changes = Changes::default();
+        let want = Want::new(Row::DeploymentToml, "2", "because");
+        toml.set(&["a"], &[Setting { key: "c", want }], &mut changes)
+            .unwrap();
+        assert_eq!(
+            changes.applied_to(text),
+            "[a]\r\nb = 1 # \u{e9}\r\nc = 2\r\n"
+        );
     }
 
     #[test]

@@ -209,15 +209,24 @@ impl<'t> Xml<'t> {
         if found == want.value || (want.secret && in_vault) {
             return Ok(());
         }
+        let finding = want.missed(self.place(node), Some(&found));
         let escaped = escape(want.value);
-        let edit = match self.value_range(node) {
-            Some(range) => Edit {
-                range,
-                replacement: escaped,
-            },
-            None => self.opened(node, &escaped),
+        let Some(pieces) = self.value_ranges(node) else {
+            changes.mend(self.opened(node, &escaped), finding);
+            return Ok(());
         };
-        changes.mend(edit, want.missed(self.place(node), Some(&found)));
+        let (first, rest) = pieces;
+        let first = Edit {
+            range: first,
+            replacement: escaped,
+        };
+        changes.mend(first, finding);
+        // Comments cut a value into pieces, which are read as one.
+        let rest = rest.into_iter().map(|range| Edit {
+            range,
+            replacement: String::new(),
+        });
+        changes.edits.extend(rest.map(|edit| (want.row, edit)));
         Ok(())
     }
 
@@ -376,9 +385,9 @@ impl<'t> Xml<'t> {
         Some(outer.start + start..outer.start + end)
     }
 
-    /// The value inside an element, without the white space and comments
-    /// around it.
-    fn value_range(&self, node: Node<'_, '_>) -> Option<Range<usize>> {
+    /// The pieces of the value inside an element, without the white space and the
+    /// comments around them: the first one, which may be empty, and the rest.
+    fn value_ranges(&self, node: Node<'_, '_>) -> Option<(Range<usize>, Vec<Range<usize>>)> {
         let inner = self.inner(node)?;
         let comments = node
             .children()
@@ -391,11 +400,12 @@ impl<'t> Xml<'t> {
             at = comment.end;
         }
         pieces.push(at..inner.end);
-        pieces
+        let mut pieces = pieces
             .into_iter()
             .map(|piece| self.trimmed(piece))
-            .rev()
-            .max_by_key(|piece| piece.len())
+            .filter(|piece| !piece.is_empty());
+        let first = pieces.next().unwrap_or(inner.start..inner.start);
+        Some((first, pieces.collect()))
     }
 
     fn trimmed(&self, range: Range<usize>) -> Range<usize> {
@@ -512,6 +522,14 @@ mod tests {
             (
                 "<r><a>1<!-- note --></a></r>",
                 "<r><a>a&amp;b<!-- note --></a></r>",
+            ),
+            (
+                "<r><a>b<!-- 1 -->c<!-- 2 --> d</a></r>",
+                "<r><a>a&amp;b<!-- 1 --><!-- 2 --> </a></r>",
+            ),
+            (
+                "<r><a><!-- 1 --></a></r>",
+                "<r><a>a&amp;b<!-- 1 --></a></r>",
             ),
             ("<r><a><![CDATA[x]]></a></r>", "<r><a>a&amp;b</a></r>"),
         ];

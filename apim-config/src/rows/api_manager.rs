@@ -6,6 +6,7 @@ use roxmltree::Node;
 use super::{Context, Patched};
 use crate::{
     finding::{Finding, Refusal, Row, State},
+    mask,
     patch::{
         Changes, Want,
         xml::{Xml, text_of},
@@ -67,7 +68,7 @@ fn stray_gateway_url<'t>(xml: &Xml<'t>, root: Node<'_, 't>, changes: &mut Change
             file: place.file.to_owned(),
             line: Some(place.line),
             place: place.place,
-            found: Some(text_of(url)),
+            found: Some(mask::shown(&text_of(url))),
             wanted: Some("the element in Environments/Environment; remove this one by hand".into()),
             why: "the guide shows it here, but the server reads the one of the environment only"
                 .into(),

@@ -8,6 +8,7 @@ use crate::{
     edit::line,
     finding::{Finding, Row, State},
     home::{DATA_SOURCES, Home},
+    mask,
     patch::xml::text_of,
     text::Text,
 };
@@ -57,7 +58,7 @@ pub(crate) fn undefined(home: &Home, text: impl Fn(&str) -> Option<String>) -> V
                 file: (*file).to_owned(),
                 line: Some(line(&text, node.range().start)),
                 place: node.tag_name().name().to_owned(),
-                found: Some(text_of(node)),
+                found: Some(mask::shown(&text_of(node))),
                 wanted: Some(format!("one of: {}", names.join(", "))),
                 why: "no data source has this JNDI name, so what refers to it does not start; correct it by hand".into(),
             })

@@ -6,6 +6,7 @@ use roxmltree::Node;
 use super::{Context, Patched};
 use crate::{
     finding::{Finding, Refusal, Row, State},
+    mask,
     patch::{
         Changes, Want,
         xml::{Xml, escape, text_of},
@@ -162,7 +163,7 @@ fn unknown_instances(xml: &Xml<'_>, root: Node<'_, '_>, changes: &mut Changes) -
             file: place.file.to_owned(),
             line: Some(place.line),
             place: place.place,
-            found: Some(text_of(id)),
+            found: Some(mask::shown(&text_of(id))),
             wanted: Some("the id of a remoteInstance".into()),
             why: INSTANCE.into(),
         });
