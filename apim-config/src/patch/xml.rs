@@ -2,13 +2,19 @@
 
 use std::ops::Range;
 
-use roxmltree::{Document, Error, Node, NodeType, ParsingOptions};
+use roxmltree::{Document, Node, NodeType, ParsingOptions};
 
 use super::{Changes, Place, Want};
 use crate::{
     edit::{Edit, indentation, indented, line, line_end},
     finding::Refusal,
 };
+
+use self::ill_formed::ill_formed;
+
+mod ill_formed;
+#[cfg(test)]
+mod tests;
 
 /// Nodes of a document at the most; a stock file has some thousands.
 const NODES_MAX: u32 = 1_000_000;
@@ -447,189 +453,4 @@ pub fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
-}
-
-/// The line and the reason. What the parser quotes from the file is left out: a
-/// password may be there, with an `&` or a `<` that nobody has escaped. The
-/// parser does not say where a document ends too early, so that is said here.
-fn ill_formed(text: &str, error: &Error) -> (usize, String) {
-    let last = text.lines().count().max(1);
-    let line = usize::try_from(error.pos().row).map_or(last, |row| row.min(last));
-    let (line, reason) = match error {
-        Error::UnexpectedEndOfStream | Error::UnclosedRootNode => (last, cut_off(text)),
-        Error::UnknownEntityReference(..) | Error::MalformedEntityReference(_) => (
-            line,
-            "an `&` begins no entity; in a value it is written `&amp;`".to_owned(),
-        ),
-        Error::UnexpectedCloseTag(..) | Error::UnexpectedEntityCloseTag(_) => (
-            line,
-            "a tag is closed that is not open; in a value `<` is written `&lt;`".to_owned(),
-        ),
-        Error::UnknownNamespace(..) => (line, "a namespace prefix is not declared".to_owned()),
-        Error::DuplicatedAttribute(..) => (line, "an attribute stands twice".to_owned()),
-        _ => (line, "the parser does not get past this place".to_owned()),
-    };
-    (line, format!("it is not well-formed XML: {reason}"))
-}
-
-/// Says what the file ends with, where that is the beginning of a closing tag
-/// whose element was opened.
-fn cut_off(text: &str) -> String {
-    let tail = text
-        .rfind("</")
-        .map_or("", |start| text[start..].trim_end());
-    let name = tail.trim_start_matches("</");
-    let is_name = |it: char| it.is_ascii_alphanumeric() || "-_.:".contains(it);
-    let opened =
-        !name.is_empty() && name.chars().all(is_name) && text.contains(&format!("<{name}"));
-    if opened {
-        format!("it is cut off after `{tail}`")
-    } else {
-        "it is cut off".to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::{Row, State};
-
-    fn want(value: &str) -> Want<'_> {
-        Want::new(Row::Carbon, value, "because")
-    }
-
-    /// Edits `text` at the element `path` below its root.
-    fn edited(
-        text: &str,
-        edit: impl Fn(&Xml<'_>, Node<'_, '_>, &mut Changes),
-    ) -> (String, Changes) {
-        let xml = Xml::parse("a.xml", text).unwrap();
-        let mut changes = Changes::default();
-        edit(&xml, xml.root("r").unwrap(), &mut changes);
-        (changes.applied_to(text), changes)
-    }
-
-    #[test]
-    fn only_the_value_changes() {
-        let cases = [
-            (
-                "<r><a>\n  old\n </a><!--a>old</a--></r>",
-                "<r><a>\n  a&amp;b\n </a><!--a>old</a--></r>",
-            ),
-            ("<r><a x='>'>o&lt;d</a></r>", "<r><a x='>'>a&amp;b</a></r>"),
-            ("<r><a></a></r>", "<r><a>a&amp;b</a></r>"),
-            ("<r><a /></r>", "<r><a >a&amp;b</a></r>"),
-            (
-                "<r><a>1<!-- note --></a></r>",
-                "<r><a>a&amp;b<!-- note --></a></r>",
-            ),
-            (
-                "<r><a>b<!-- 1 -->c<!-- 2 --> d</a></r>",
-                "<r><a>a&amp;b<!-- 1 --><!-- 2 --> </a></r>",
-            ),
-            (
-                "<r><a><!-- 1 --></a></r>",
-                "<r><a>a&amp;b<!-- 1 --></a></r>",
-            ),
-            ("<r><a><![CDATA[x]]></a></r>", "<r><a>a&amp;b</a></r>"),
-        ];
-        for (text, expected) in cases {
-            let xml = Xml::parse("a.xml", text).unwrap();
-            let mut changes = Changes::default();
-            let node = xml.path(xml.root("r").unwrap(), &["a"]).unwrap();
-            xml.set_text(node, &want("a&b"), &mut changes).unwrap();
-            let result = changes.applied_to(text);
-            assert_eq!(result, expected);
-            let again = Xml::parse("a.xml", &result).unwrap();
-            assert_eq!(
-                text_of(again.path(again.root("r").unwrap(), &["a"]).unwrap()),
-                "a&b"
-            );
-        }
-    }
-
-    #[test]
-    fn a_value_that_is_right_is_left_alone() {
-        let (text, changes) = edited("<r> <a> x </a></r>", |xml, root, changes| {
-            let node = xml.one(root, "a").unwrap();
-            xml.set_text(node, &want("x"), changes).unwrap();
-        });
-        assert_eq!(
-            (text.as_str(), changes),
-            ("<r> <a> x </a></r>", Changes::default())
-        );
-    }
-
-    #[test]
-    fn a_secret_in_the_vault_stays_there() {
-        let text = "<r xmlns:s='urn:s'><a s:secretAlias='x'></a></r>";
-        let (_, changes) = edited(text, |xml, root, changes| {
-            let node = xml.one(root, "a").unwrap();
-            xml.set_text(node, &want("p").secret(), changes).unwrap();
-        });
-        assert_eq!(changes, Changes::default());
-    }
-
-    #[test]
-    fn an_attribute_is_added_as_its_neighbours_are_written() {
-        let text = "<r><c a=\"1\"\r\n   port=\"2\"\r\n   z=\"3\"/></r>";
-        let (result, changes) = edited(text, |xml, root, changes| {
-            let node = xml.one(root, "c").unwrap();
-            xml.set_attribute(node, ("proxyPort", "port"), &want("443"), changes);
-            xml.set_attribute(node, ("z", "port"), &want("4"), changes);
-        });
-        assert_eq!(
-            result,
-            "<r><c a=\"1\"\r\n   port=\"2\"\r\n   proxyPort=\"443\"\r\n   z=\"4\"/></r>"
-        );
-        assert_eq!(changes.findings[0].place, "r/c[@port='2']/@proxyPort");
-        assert_eq!(changes.findings[0].state, State::Missing);
-        assert_eq!(changes.findings[1].found.as_deref(), Some("3"));
-        assert_eq!(changes.findings[1].line, Some(1));
-    }
-
-    #[test]
-    fn what_is_inserted_stands_like_its_neighbour() {
-        let text = "<r>\r\n\t<a/>\r\n</r>\r\n";
-        let (result, changes) = edited(text, |xml, root, changes| {
-            xml.set_child(root, "b", &want("1"), changes).unwrap();
-        });
-        assert_eq!(result, "<r>\r\n\t<a/>\r\n\t<b>1</b>\r\n</r>\r\n");
-        assert_eq!(changes.findings[0].line, Some(2));
-    }
-
-    #[test]
-    fn nothing_of_a_damaged_file_is_quoted() {
-        for text in [
-            "<r><password>p&Hunter2;x</password></r>",
-            "<r><password>ab<Hunter2>x</password></r>",
-            "<r><password>ab<Hunter2",
-            "<r><password a=1>Hunter2</password></r>",
-            "<r><password>ab</Hunter2",
-        ] {
-            let refusal = Xml::parse("a.xml", text).err().unwrap();
-            assert!(!refusal.to_string().contains("Hunter2"), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn what_is_damaged_or_ambiguous_is_refused_with_its_line() {
-        let cut = Xml::parse("registry.xml", "<r>\n<mount>\n</moun")
-            .err()
-            .unwrap();
-        assert_eq!((cut.file.as_str(), cut.line), ("registry.xml", Some(3)));
-        assert!(cut.reason.contains("cut off after `</moun`"), "{cut}");
-        let xml = Xml::parse("a.xml", "<r>\n<a/>\n<a/></r>").unwrap();
-        let root = xml.root("r").unwrap();
-        let twice = xml.one(root, "a").unwrap_err();
-        assert_eq!(twice.line, Some(3));
-        assert!(twice.reason.contains("line 2"), "{twice}");
-        assert!(
-            xml.one(root, "b")
-                .unwrap_err()
-                .reason
-                .contains("no <b> in <r>")
-        );
-        assert!(xml.root("x").is_err());
-    }
 }
