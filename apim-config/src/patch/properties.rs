@@ -100,11 +100,14 @@ impl<'t> Properties<'t> {
         }
         let end = self.text.len();
         let ending = line_end(self.text, end);
-        let gap = if self.text.is_empty() || self.text.ends_with('\n') {
-            ""
-        } else {
-            ending
-        };
+        let mut gap = String::new();
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            gap.push_str(ending);
+        }
+        if is_continued(self.text.trim_end_matches(['\r', '\n'])) {
+            // Else the key would be part of the last value.
+            gap.push_str(ending);
+        }
         let edit = Edit {
             range: end..end,
             replacement: format!("{gap}{key} = {}{ending}", want.value),
@@ -172,12 +175,17 @@ fn logical_line_end(text: &str, at: usize) -> usize {
         let end = text[from..]
             .find(['\n', '\r'])
             .map_or(text.len(), |index| from + index);
-        let slashes = text[from..end].len() - text[from..end].trim_end_matches('\\').len();
-        if comment || slashes.is_multiple_of(2) || end == text.len() {
+        if comment || !is_continued(&text[from..end]) || end == text.len() {
             return end;
         }
         from = next_line(text, end);
     }
+}
+
+/// Whether a line goes on in the next one: an odd number of backslashes ends it.
+fn is_continued(line: &str) -> bool {
+    let slashes = line.len() - line.trim_end_matches('\\').len();
+    !slashes.is_multiple_of(2)
 }
 
 /// The start of the line after the line end at `end`.
@@ -249,6 +257,7 @@ mod tests {
         assert_eq!(changes.findings[0].line, Some(2));
         assert_eq!(set(TEXT, "b", "1").1, Changes::default());
         assert_eq!(set(TEXT, "z", "9").0, format!("{TEXT}\nz = 9\n"));
+        assert_eq!(set("a=1\\\n", "z", "9").0, "a=1\\\n\nz = 9\n");
         assert_eq!(set("a=1\r\n", "z", "9").0, "a=1\r\nz = 9\r\n");
     }
 

@@ -87,6 +87,11 @@ impl<'t> Toml<'t> {
                 self.append(&format!("[{}]", path.join(".")), settings, changes);
                 Ok(())
             }
+            // It is only named, by tables below it: `[a.b]` makes `a`.
+            Some(Item::Table(table)) if table.is_implicit() && !table.is_dotted() => {
+                self.append(&format!("[{}]", path.join(".")), settings, changes);
+                Ok(())
+            }
             Some(Item::Table(table)) => self.set_in(table, &path.join("."), settings, changes),
             Some(other) => Err(self.no_table(path, other)),
         }
@@ -110,13 +115,26 @@ impl<'t> Toml<'t> {
                 place: format!("{path}.{}", setting.key),
             };
             match table.get(setting.key) {
+                None if table.is_dotted() => {
+                    let reason =
+                        format!("`{path}` is written as dotted keys, not as a table [{path}]");
+                    return Err(self.refuse(table.span(), reason));
+                }
                 None => {
                     let at = self.end_of(table);
                     let edit = Edit {
                         range: at..at,
                         replacement: self.lines_after(at, std::slice::from_ref(setting)),
                     };
-                    changes.mend(edit, setting.want.missed(place(at), None));
+                    let finding = setting.want.missed(place(at), None);
+                    changes.findings.push(finding);
+                    // Before tables that are added at the same place.
+                    let first = changes
+                        .edits
+                        .iter()
+                        .position(|(_, edit)| is_table_at(edit, at));
+                    let index = first.unwrap_or(changes.edits.len());
+                    changes.edits.insert(index, (setting.want.row, edit));
                 }
                 Some(item) => {
                     let value = item.as_value().zip(item.span());
@@ -145,7 +163,7 @@ impl<'t> Toml<'t> {
     pub fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
         let at = self.text.len();
         let ending = line_end(self.text, at);
-        let begun = changes.edits.iter().any(|(_, edit)| edit.range.start == at);
+        let begun = changes.edits.iter().any(|(_, edit)| is_table_at(edit, at));
         let gap = if begun || self.text.is_empty() || self.text.ends_with('\n') {
             ""
         } else {
@@ -231,6 +249,11 @@ impl<'t> Toml<'t> {
             reason,
         }
     }
+}
+
+/// Whether an edit adds a table at a place: a key has no line end of its own.
+fn is_table_at(edit: &Edit, at: usize) -> bool {
+    edit.range.start == at && edit.replacement.ends_with('\n')
 }
 
 /// A value without quotes, so that `4000` and `"4000"` are the same.
@@ -345,6 +368,33 @@ mod tests {
             changes.applied_to("a = 1"),
             "a = 1\n\n[x]\nk = 1\n\n[y]\nk = 1\n"
         );
+    }
+
+    #[test]
+    fn a_key_of_the_last_table_stays_in_it_when_tables_are_added() {
+        let text = "[a]\nb = 1";
+        let toml = Toml::parse("deployment.toml", text).unwrap();
+        let mut changes = Changes::default();
+        for (table, key) in [("x", "k"), ("a", "c"), ("y", "k")] {
+            let want = Want::new(Row::DeploymentToml, "1", "because");
+            toml.set(&[table], &[Setting { key, want }], &mut changes)
+                .unwrap();
+        }
+        let expected = "[a]\nb = 1\nc = 1\n\n[x]\nk = 1\n\n[y]\nk = 1\n";
+        assert_eq!(changes.applied_to(text), expected);
+    }
+
+    #[test]
+    fn a_table_that_is_only_named_gets_a_header() {
+        let text = "[[a.b]]\nc = 1\n";
+        let toml = Toml::parse("deployment.toml", text).unwrap();
+        let mut changes = Changes::default();
+        let want = Want::new(Row::DeploymentToml, "1", "because");
+        toml.set(&["a"], &[Setting { key: "k", want }], &mut changes)
+            .unwrap();
+        let result = changes.applied_to(text);
+        assert_eq!(result, format!("{text}\n[a]\nk = 1\n"));
+        assert!(Toml::parse("deployment.toml", &result).is_ok());
     }
 
     #[test]
