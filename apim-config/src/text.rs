@@ -22,6 +22,8 @@ enum Encoding {
     Utf8,
     /// ISO-8859-1: every byte is a character.
     Latin1,
+    /// The half of it that every encoding has.
+    Ascii,
 }
 
 /// Why bytes are no text.
@@ -52,7 +54,11 @@ impl Text {
         let mut text = match declared_encoding(bytes) {
             None => Self::of_utf8(bytes)?,
             Some(name) => match name.to_ascii_uppercase().as_str() {
-                "UTF-8" | "US-ASCII" | "ASCII" => Self::of_utf8(bytes)?,
+                "UTF-8" => Self::of_utf8(bytes)?,
+                "US-ASCII" | "ASCII" => Self {
+                    encoding: Encoding::Ascii,
+                    ..Self::of_latin1(bytes)?
+                },
                 "ISO-8859-1" | "LATIN1" | "ISO_8859-1" => Self::of_latin1(bytes)?,
                 _ => return Err(TextError::Encoding(name)),
             },
@@ -98,12 +104,16 @@ impl Text {
         let mark = if self.marked { BOM } else { "" };
         match self.encoding {
             Encoding::Utf8 => [mark, text].concat().into_bytes(),
-            Encoding::Latin1 => {
+            Encoding::Latin1 | Encoding::Ascii => {
+                let last = match self.encoding {
+                    Encoding::Ascii => 0x7f,
+                    _ => 0xff,
+                };
                 let mut bytes = mark.as_bytes().to_vec();
                 for character in text.chars() {
                     match u8::try_from(u32::from(character)) {
-                        Ok(byte) => bytes.push(byte),
-                        Err(_) => {
+                        Ok(byte) if byte <= last => bytes.push(byte),
+                        _ => {
                             let reference = format!("&#x{:X};", u32::from(character));
                             bytes.extend_from_slice(reference.as_bytes());
                         }
@@ -157,6 +167,8 @@ mod tests {
     fn what_the_encoding_lacks_is_written_as_a_reference() {
         let text = Text::of_xml(b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a/>").unwrap();
         assert_eq!(text.encode("\u{20ac}"), b"&#x20AC;");
+        let text = Text::of_xml(b"<?xml version=\"1.0\" encoding=\"US-ASCII\"?><a/>").unwrap();
+        assert_eq!(text.encode("\u{e9}"), b"&#xE9;");
     }
 
     #[test]

@@ -63,10 +63,13 @@ pub fn text_with_active(text: &str, name: &str) -> Read<String> {
             replacement: quoted,
         },
         // A key outside of tables has to come before the first table.
-        None => Edit {
-            range: 0..0,
-            replacement: format!("active = {quoted}{}", line_end(text, 0)),
-        },
+        None => {
+            let start = if text.starts_with('\u{feff}') { 3 } else { 0 };
+            Edit {
+                range: start..start,
+                replacement: format!("active = {quoted}{}", line_end(text, 0)),
+            }
+        }
     };
     Ok(apply(text, &[edit]))
 }

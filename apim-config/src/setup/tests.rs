@@ -73,6 +73,8 @@ fn a_promotion_changes_one_value_of_the_text() {
     let added = text_with_active(SHORT, "apim-2").unwrap();
     assert_eq!(added, format!("active = \"apim-2\"\n{SHORT}"));
     assert_eq!(Setup::parse(&added).unwrap().active.name, "apim-2");
+    let marked = text_with_active(&format!("\u{feff}{SHORT}"), "apim-2").unwrap();
+    assert_eq!(Setup::parse(&marked).unwrap().active.name, "apim-2");
 }
 
 #[test]
