@@ -1,12 +1,12 @@
 //! Where passwords stand in a file, so that nobody is shown one: neither those
 //! that are written nor those that were there before.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeMap, ops::Range};
 
 use roxmltree::Document;
 use toml_edit::{Document as Toml, Item, TableLike};
 
-use crate::{amqp::BrokerUrl, edit::Edit, edit::apply, secret::MASK};
+use crate::{amqp::BrokerUrl, patch::xml::inner, secret::MASK};
 
 /// What a password looks like that was not in the file before.
 const NEW_MASK: &str = "*** (new)";
@@ -16,26 +16,44 @@ const NEW_MASK: &str = "*** (new)";
 #[must_use]
 pub fn masked(path: &str, before: &str, after: &str) -> (String, String) {
     let old = spans(path, before);
-    let known: BTreeSet<&str> = old.iter().map(|span| &before[span.clone()]).collect();
-    let mask = |text: &str, spans: Vec<Range<usize>>| {
-        let edits: Vec<Edit> = spans
-            .into_iter()
-            .map(|range| Edit {
-                replacement: if known.contains(&text[range.clone()]) {
-                    MASK.to_owned()
-                } else {
-                    NEW_MASK.to_owned()
-                },
-                range,
-            })
-            .collect();
-        apply(text, &edits)
-    };
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    for span in &old {
+        *known.entry(&before[span.clone()]).or_default() += 1;
+    }
+    let after_masked = replaced(after, spans(path, after), |secret| {
+        match known.get_mut(secret).filter(|left| **left > 0) {
+            Some(left) => {
+                *left -= 1;
+                MASK
+            }
+            None => NEW_MASK,
+        }
+    });
+    let before_masked = replaced(before, old, |_| MASK);
     let net = |text: String| net(&text, path.ends_with(".toml"));
-    (
-        net(mask(before, old.clone())),
-        net(mask(after, spans(path, after))),
-    )
+    (net(before_masked), net(after_masked))
+}
+
+/// The text with something else instead of each span; a span inside of another
+/// one goes with it.
+fn replaced<'m>(
+    text: &str,
+    mut spans: Vec<Range<usize>>,
+    mut instead: impl FnMut(&str) -> &'m str,
+) -> String {
+    spans.sort_by_key(|span| (span.start, span.end));
+    let mut result = String::with_capacity(text.len());
+    let mut at = 0;
+    for span in spans {
+        if span.start < at {
+            continue;
+        }
+        result.push_str(&text[at..span.start]);
+        result.push_str(instead(&text[span.clone()]));
+        at = span.end;
+    }
+    result.push_str(&text[at..]);
+    result
 }
 
 /// A value as it may be shown: a password in a URL is masked.
@@ -83,18 +101,8 @@ fn net_line(line: &str, is_toml: bool) -> String {
         spans.extend(assigned(line, at));
     }
     spans.extend(in_addresses(line));
-    let mut ordered = String::new();
-    let mut at = 0;
-    spans.sort_by_key(|span| (span.start, span.end));
-    for span in spans {
-        if span.start >= at && !line[span.clone()].starts_with(MASK) {
-            ordered.push_str(&line[at..span.start]);
-            ordered.push_str(MASK);
-            at = span.end;
-        }
-    }
-    ordered.push_str(&line[at..]);
-    ordered
+    spans.retain(|span| !line[span.clone()].starts_with(MASK));
+    replaced(line, spans, |_| MASK)
 }
 
 /// What is assigned to the name in which a word stands: `passwordX = "value"`,
@@ -146,19 +154,17 @@ fn spans(path: &str, text: &str) -> Vec<Range<usize>> {
 }
 
 fn is_password(name: &str) -> bool {
-    name.to_ascii_lowercase().contains("pass")
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
 }
 
 fn in_xml(text: &str) -> Option<Vec<Range<usize>>> {
     let document = Document::parse(text).ok()?;
     let mut spans = Vec::new();
     for node in document.descendants() {
-        if node.is_text()
-            && node
-                .parent_element()
-                .is_some_and(|parent| is_password(parent.tag_name().name()) || named(parent))
-        {
-            spans.push(trimmed(text, node.range()));
+        let is_leaf = !node.children().any(|child| child.is_element());
+        if node.is_element() && is_leaf && (is_password(node.tag_name().name()) || named(node)) {
+            spans.extend(inner(text, node).map(|range| trimmed(text, range)));
         }
         if node.is_comment() {
             spans.extend(in_comment(text, node.range()));
@@ -237,6 +243,7 @@ fn in_table(table: &dyn TableLike, spans: &mut Vec<Range<usize>>) {
     for (key, item) in table.iter() {
         if is_password(key) && item.is_value() {
             spans.extend(item.span());
+            continue;
         }
         match item {
             Item::ArrayOfTables(tables) => tables.iter().for_each(|table| in_table(table, spans)),
@@ -296,6 +303,14 @@ mod tests {
                 "<a><connectionProperties>user=x;password=P0</connectionProperties></a>",
             ),
             ("a.xml", "<a><property name=\"password\" value=\"P0\"/></a>"),
+            (
+                "a.xml",
+                "<a><password>x<![CDATA[P0]]></password><pwd>P0</pwd><clientSecret>P0</clientSecret></a>",
+            ),
+            (
+                "a.toml",
+                "x_password = { min_password = \"P0\" }\npassthru = { password = 'P0' }\n",
+            ),
             ("a.properties", "#old.password = P0\nx = 1\n"),
             (
                 "a.properties",

@@ -101,14 +101,6 @@ impl Changes {
         self.findings.push(finding);
     }
 
-    /// What belongs to one step only.
-    #[must_use]
-    pub fn of_row(mut self, row: Row) -> Self {
-        self.edits.retain(|(of, _)| *of == row);
-        self.findings.retain(|finding| finding.row == row);
-        self
-    }
-
     /// The text with every edit made.
     #[must_use]
     pub fn applied_to(&self, text: &str) -> String {

@@ -76,13 +76,14 @@ pub fn plan(home: &Home, view: View<'_>, secrets: &Secrets) -> Result<Plan, Home
         secrets,
     };
     let mut plan = Plan::of(version);
-    match parts(home, &context) {
-        Ok(parts) => parts.iter().for_each(|part| {
-            if let Err(refusal) = look(home, part, &context, &mut plan) {
-                plan.refuse(part.row, refusal);
-            }
-        }),
-        Err(refusal) => plan.refuse(Row::Publishers, refusal),
+    let (parts, unclear) = parts(home, &context);
+    for part in &parts {
+        if let Err(refusal) = look(home, part, &context, &mut plan) {
+            plan.refuse(part.rows, refusal);
+        }
+    }
+    if let Some(refusal) = unclear {
+        plan.refuse(&[Row::Publishers], refusal);
     }
     plan.findings
         .extend(undefined(home, |path| plan.text(path)));
@@ -110,12 +111,9 @@ pub fn gateway_plan(home: &Home, view: View<'_>) -> Result<Plan, HomeError> {
         secrets: &none,
     };
     let mut plan = Plan::of(version);
-    let part = Part {
-        only: Some(Row::Gateway),
-        ..gateway_part(version)
-    };
+    let part = gateway_part(version);
     if let Err(refusal) = look(home, &part, &context, &mut plan) {
-        plan.refuse(part.row, refusal);
+        plan.refuse(part.rows, refusal);
     }
     Ok(plan)
 }
@@ -139,9 +137,10 @@ impl Plan {
         Text::of_xml(&file.after).ok().map(|text| text.text)
     }
 
-    fn refuse(&mut self, row: Row, refusal: Refusal) {
-        self.findings.push(Finding {
-            row,
+    /// A file that is not understood: every step that it takes is open.
+    fn refuse(&mut self, rows: &[Row], refusal: Refusal) {
+        self.findings.extend(rows.iter().map(|row| Finding {
+            row: *row,
             state: State::Damaged,
             file: refusal.file.clone(),
             line: refusal.line,
@@ -149,7 +148,7 @@ impl Plan {
             found: Some(refusal.reason.clone()),
             wanted: None,
             why: "it is not changed, and neither is any other file of this home".into(),
-        });
+        }));
         self.refusals.push(refusal);
     }
 }
@@ -159,7 +158,7 @@ fn look(home: &Home, part: &Part, context: &Context<'_>, plan: &mut Plan) -> Res
         (Some(bytes), _) => present((bytes, home.is_readable(&part.path)), part, context, plan),
         (None, Some(made)) => {
             plan.findings.push(Finding {
-                row: part.row,
+                row: part.rows[0],
                 state: State::Missing,
                 file: part.path.clone(),
                 line: None,
@@ -225,7 +224,7 @@ fn present(
     let open = part.secret && readable;
     if open {
         plan.findings.push(Finding {
-            row: part.row,
+            row: part.rows[0],
             state: State::Wrong,
             file: part.path.clone(),
             line: None,
@@ -267,8 +266,5 @@ fn changes(text: &str, part: &Part, context: &Context<'_>) -> Result<Changes, Re
         Patch::SiteJson(patch) => patch(&SiteJson::parse(path, text)?, context, &mut changes)?,
         Patch::Toml(patch) => patch(&Toml::parse(path, text)?, context, &mut changes)?,
     }
-    Ok(match part.only {
-        Some(row) => changes.of_row(row),
-        None => changes,
-    })
+    Ok(changes)
 }

@@ -55,11 +55,9 @@ pub(crate) enum Patch {
 pub(crate) struct Part {
     /// Relative to `APIM_HOME`.
     pub(crate) path: String,
-    /// The step that a fault of the whole file belongs to.
-    pub(crate) row: Row,
+    /// The steps that it takes, the first one its own.
+    pub(crate) rows: &'static [Row],
     pub(crate) patch: Patch,
-    /// The one step to take, where it is not every step of the file.
-    pub(crate) only: Option<Row>,
     /// What the file is made of where it is absent; `None` where it may not be.
     pub(crate) made: Option<String>,
     /// Whether it holds a password.
@@ -67,12 +65,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn present(row: Row, path: &str, patch: Patch) -> Self {
+    fn present(rows: &'static [Row], path: &str, patch: Patch) -> Self {
         Self {
             path: path.to_owned(),
-            row,
+            rows,
             patch,
-            only: None,
             made: None,
             secret: false,
         }
@@ -84,49 +81,66 @@ impl Part {
     }
 }
 
-/// The file that says where APIs are published to.
-pub(crate) fn gateway_part(version: Version) -> Part {
+/// The file that says where APIs are published to, with every place of it.
+fn gateway_file(version: Version) -> Part {
     match version.layout() {
-        Layout::DeploymentToml => Part::present(
-            Row::DeploymentToml,
-            DEPLOYMENT_TOML,
-            Patch::Toml(deployment_toml::patch),
-        )
-        .secret(),
-        Layout::Files => Part::present(
-            Row::Gateway,
-            "repository/conf/api-manager.xml",
-            Patch::Xml(api_manager::patch),
-        ),
+        Layout::DeploymentToml => {
+            let rows = &[Row::DeploymentToml, Row::Gateway];
+            let patch = Patch::Toml(deployment_toml::patch);
+            Part::present(rows, DEPLOYMENT_TOML, patch).secret()
+        }
+        Layout::Files => {
+            let rows = &[Row::Gateway, Row::Throttling, Row::KeyValidation];
+            let patch = Patch::Xml(api_manager::patch);
+            Part::present(rows, "repository/conf/api-manager.xml", patch)
+        }
     }
 }
 
-/// Every file of a home that has something to say.
-pub(crate) fn parts(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+/// The same file with that one place only.
+pub(crate) fn gateway_part(version: Version) -> Part {
+    let patch = match version.layout() {
+        Layout::DeploymentToml => Patch::Toml(deployment_toml::patch_gateway),
+        Layout::Files => Patch::Xml(api_manager::patch_gateway),
+    };
+    Part {
+        patch,
+        rows: &[Row::Gateway],
+        ..gateway_file(version)
+    }
+}
+
+/// Every file of a home that has something to say; a refusal where the event
+/// publishers cannot be told apart.
+pub(crate) fn parts(home: &Home, context: &Context<'_>) -> (Vec<Part>, Option<Refusal>) {
     if context.version.layout() == Layout::DeploymentToml {
-        return Ok(vec![gateway_part(context.version)]);
+        return (vec![gateway_file(context.version)], None);
     }
     let conf =
         |row, path: &str, patch| Part::present(row, &format!("repository/conf/{path}"), patch);
     let mut parts = vec![
         conf(
-            Row::DataSources,
+            &[Row::DataSources],
             "datasources/master-datasources.xml",
             Patch::Xml(data_sources::patch),
         )
         .secret(),
-        conf(Row::Users, "user-mgt.xml", Patch::Xml(users::patch)).secret(),
-        conf(Row::Registry, "registry.xml", Patch::Xml(registry::patch)),
-        conf(Row::Cluster, "axis2/axis2.xml", Patch::Xml(axis2::patch)),
-        gateway_part(context.version),
-        conf(Row::Carbon, "carbon.xml", Patch::Xml(carbon::patch)),
+        conf(&[Row::Users], "user-mgt.xml", Patch::Xml(users::patch)).secret(),
         conf(
-            Row::Tomcat,
+            &[Row::Registry],
+            "registry.xml",
+            Patch::Xml(registry::patch),
+        ),
+        conf(&[Row::Cluster], "axis2/axis2.xml", Patch::Xml(axis2::patch)),
+        gateway_file(context.version),
+        conf(&[Row::Carbon], "carbon.xml", Patch::Xml(carbon::patch)),
+        conf(
+            &[Row::Tomcat],
             "tomcat/catalina-server.xml",
             Patch::Xml(catalina::patch),
         ),
         conf(
-            Row::OwnBroker,
+            &[Row::OwnBroker],
             "jndi.properties",
             Patch::Properties(brokers::own),
         )
@@ -134,7 +148,7 @@ pub(crate) fn parts(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Ref
         Part {
             made: Some(brokers::made(context)),
             ..conf(
-                Row::OtherBroker,
+                &[Row::OtherBroker],
                 "jndi2.properties",
                 Patch::Properties(brokers::other),
             )
@@ -142,6 +156,9 @@ pub(crate) fn parts(home: &Home, context: &Context<'_>) -> Result<Vec<Part>, Ref
         },
     ];
     parts.extend(portals::parts());
-    parts.extend(publishers(home, context)?);
-    Ok(parts)
+    match publishers(home, context) {
+        Ok(publishers) => parts.extend(publishers),
+        Err(refusal) => return (parts, Some(refusal)),
+    }
+    (parts, None)
 }

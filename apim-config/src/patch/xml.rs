@@ -35,7 +35,7 @@ impl<'t> Xml<'t> {
     /// When it is not well-formed.
     pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
         let options = ParsingOptions {
-            allow_dtd: true,
+            allow_dtd: false,
             nodes_limit: NODES_MAX,
             ..ParsingOptions::default()
         };
@@ -245,7 +245,10 @@ impl<'t> Xml<'t> {
         want: &Want<'_>,
         changes: &mut Changes,
     ) {
-        let attribute = |name: &str| node.attributes().find(|it| it.name() == name);
+        let attribute = |name: &str| {
+            let mut all = node.attributes();
+            all.find(|it| it.namespace().is_none() && it.name() == name)
+        };
         let mut place = self.place(node);
         place.place = format!("{}/@{name}", place.place);
         if let Some(present) = attribute(name) {
@@ -319,7 +322,7 @@ impl<'t> Xml<'t> {
     /// Takes an element away, and the white space before it.
     pub fn remove(&self, node: Node<'_, '_>, want: &Want<'_>, changes: &mut Changes) {
         let range = node.range();
-        let start = self.text[..range.start].trim_end().len();
+        let start = self.text[..range.start].trim_end_matches(BLANKS).len();
         let edit = Edit {
             range: start..range.end,
             replacement: String::new(),
@@ -339,9 +342,9 @@ impl<'t> Xml<'t> {
         let start = node.range().start;
         let ending = line_end(self.text, start);
         let outer = indentation(self.text, start);
-        let inner = indented(block, &format!("{outer}    "), ending);
-        let content = format!("{ending}{inner}{ending}{outer}");
-        let edit = match self.inner(node) {
+        let body = indented(block, &format!("{outer}    "), ending);
+        let content = format!("{ending}{body}{ending}{outer}");
+        let edit = match inner(self.text, node) {
             Some(range) => Edit {
                 range,
                 replacement: content,
@@ -368,33 +371,10 @@ impl<'t> Xml<'t> {
             .unwrap_or(tag.len())
     }
 
-    /// Between the tags; `None` for `<a/>`. The document is well-formed, so the
-    /// start tag ends at the first `>` outside quotes.
-    fn inner(&self, node: Node<'_, '_>) -> Option<Range<usize>> {
-        let outer = node.range();
-        let source = &self.text[outer.clone()];
-        let mut quote = None;
-        let close = source.char_indices().find(|&(_, it)| match (quote, it) {
-            (None, '"' | '\'') => {
-                quote = Some(it);
-                false
-            }
-            (Some(open), it) if open == it => {
-                quote = None;
-                false
-            }
-            (None, '>') => true,
-            _ => false,
-        });
-        let start = close?.0 + 1;
-        let end = source.rfind("</").filter(|&end| end >= start)?;
-        Some(outer.start + start..outer.start + end)
-    }
-
     /// The pieces of the value inside an element, without the white space and the
     /// comments around them: the first one, which may be empty, and the rest.
     fn value_ranges(&self, node: Node<'_, '_>) -> Option<(Range<usize>, Vec<Range<usize>>)> {
-        let inner = self.inner(node)?;
+        let inner = inner(self.text, node)?;
         let comments = node
             .children()
             .filter(|child| matches!(child.node_type(), NodeType::Comment | NodeType::PI))
@@ -416,12 +396,33 @@ impl<'t> Xml<'t> {
 
     fn trimmed(&self, range: Range<usize>) -> Range<usize> {
         let piece = &self.text[range.clone()];
-        if piece.trim().is_empty() {
-            return range.start..range.start;
-        }
-        let start = range.start + (piece.len() - piece.trim_start().len());
-        start..start + piece.trim().len()
+        let start = range.start + (piece.len() - piece.trim_start_matches(BLANKS).len());
+        let end = range.start + piece.trim_end_matches(BLANKS).len();
+        start..end.max(start)
     }
+}
+
+/// Between the tags; `None` for `<a/>`. The document is well-formed, so the
+/// start tag ends at the first `>` outside quotes.
+pub(crate) fn inner(text: &str, node: Node<'_, '_>) -> Option<Range<usize>> {
+    let outer = node.range();
+    let source = &text[outer.clone()];
+    let mut quote = None;
+    let close = source.char_indices().find(|&(_, it)| match (quote, it) {
+        (None, '"' | '\'') => {
+            quote = Some(it);
+            false
+        }
+        (Some(open), it) if open == it => {
+            quote = None;
+            false
+        }
+        (None, '>') => true,
+        _ => false,
+    });
+    let start = close?.0 + 1;
+    let end = source.rfind("</").filter(|&end| end >= start)?;
+    Some(outer.start + start..outer.start + end)
 }
 
 /// An element for people: `Property[@name='dataSource']`.
@@ -443,8 +444,12 @@ fn label(node: Node<'_, '_>) -> String {
 pub fn text_of(node: Node<'_, '_>) -> String {
     let texts = node.children().filter(Node::is_text);
     let text: String = texts.filter_map(|text| text.text()).collect();
-    text.trim().to_owned()
+    text.trim_matches(BLANKS).to_owned()
 }
+
+/// White space as XML has it: a no-break space is a character like any other, and
+/// Java reads it as one.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Text as XML writes it, in elements and in attributes.
 #[must_use]

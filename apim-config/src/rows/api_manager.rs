@@ -22,6 +22,15 @@ const THRIFT: &str = "two nodes on one machine cannot both listen on port 10397:
 /// How stock files name the node itself.
 const LOCAL_URL: &str = "https://localhost:${mgt.transport.https.port}${carbon.context}services/";
 
+/// Only where APIs are published to.
+pub(super) fn patch_gateway(
+    xml: &Xml<'_>,
+    context: &Context<'_>,
+    changes: &mut Changes,
+) -> Patched {
+    gateway(xml, xml.root("APIManager")?, context, changes).map(drop)
+}
+
 pub(super) fn patch(xml: &Xml<'_>, context: &Context<'_>, changes: &mut Changes) -> Patched {
     let root = xml.root("APIManager")?;
     let published = gateway(xml, root, context, changes)?;
@@ -180,25 +189,26 @@ fn path_of(url: &str) -> Option<&str> {
 /// neither host nor port.
 fn after_authority(rest: &str) -> usize {
     let mut at = 0;
-    loop {
-        let piece = &rest[at..];
-        if piece.is_empty() || piece.starts_with('/') {
-            return at;
+    while let Some(piece) = rest.get(at..).filter(|piece| !piece.is_empty()) {
+        let begins_part = at == 0 || rest[..at].ends_with(':');
+        let property = piece.starts_with("${");
+        if piece.starts_with('/') || (property && !begins_part) {
+            break;
         }
-        let is_port_or_host = at == 0 || rest[..at].ends_with(':');
-        at += match piece.strip_prefix("${") {
-            Some(_) if !is_port_or_host => return at,
-            Some(inner) => inner.find('}').map_or(piece.len(), |end| end + 3),
-            None => {
-                let end = piece.find(['/', '$', ':']).unwrap_or(piece.len());
-                if piece[end..].starts_with(':') {
-                    end + 1
-                } else {
-                    end
-                }
-            }
+        at += match piece.find('}') {
+            Some(end) if property => end + 1,
+            _ if property => piece.len(),
+            _ => part_len(piece),
         };
     }
+    at
+}
+
+/// Bytes up to a slash or a property, or up to and with a colon.
+fn part_len(piece: &str) -> usize {
+    let ends = ["/", "${", ":"].map(|end| piece.find(end).unwrap_or(piece.len()));
+    let end = ends.into_iter().min().unwrap_or(piece.len());
+    end + usize::from(piece[end..].starts_with(':'))
 }
 
 /// The host of `host:port`.
@@ -249,5 +259,14 @@ mod tests {
         }
         assert_eq!(host_of("[fe80::1]:9443"), Some("fe80::1"));
         assert_eq!(authority_of("http://x"), None);
+        for odd in [
+            "https://a$b/c",
+            "https://$",
+            "https://${",
+            "https://a:$b${c",
+            "https://\u{e9}$",
+        ] {
+            assert!(authority_of(odd).is_some(), "{odd}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Row 1, `master-datasources.xml`: three schemas on the shared database. The
 //! local ones (`WSO2_CARBON_DB`, `WSO2_MB_STORE_DB`) stay local.
 
+use std::collections::BTreeMap;
+
 use roxmltree::Node;
 
 use super::{Context, Patched};
@@ -65,20 +67,19 @@ pub(super) fn patch(xml: &Xml<'_>, context: &Context<'_>, changes: &mut Changes)
 
 /// Two sources under one name: the server takes the one it reads last.
 fn one_of_each_jndi_name(xml: &Xml<'_>, list: Node<'_, '_>) -> Patched {
-    let sources: Vec<_> = xml.children(list, "datasource").collect();
-    for (index, source) in sources.iter().enumerate() {
-        let Some(name) = jndi_name(xml, *source)? else {
+    let mut known = BTreeMap::new();
+    for source in xml.children(list, "datasource") {
+        let Some(name) = jndi_name(xml, source)? else {
             continue;
         };
-        for earlier in &sources[..index] {
-            if jndi_name(xml, *earlier)?.as_ref() == Some(&name) {
-                let line = xml.line(*earlier);
-                return Err(xml.refuse(
-                    *source,
-                    format!("two data sources have the JNDI name `{name}`, at line {line} and here; remove one"),
-                ));
-            }
+        if let Some(earlier) = known.get(&name) {
+            let line = xml.line(*earlier);
+            return Err(xml.refuse(
+                source,
+                format!("two data sources have the JNDI name `{name}`, at line {line} and here; remove one"),
+            ));
         }
+        known.insert(name, source);
     }
     Ok(())
 }

@@ -21,6 +21,15 @@ const EVENTS: &str = "each node counts requests by the events it gets: a node th
 const GATEWAY: &str = "both publishers deploy to the active's gateway: what the passive published to itself would be on the passive only, and overwritten";
 const CLUSTER: &str = "without the cluster neither node hears of the other's changes to caches";
 
+/// Only where APIs are published to.
+pub(super) fn patch_gateway(
+    toml: &Toml<'_>,
+    context: &Context<'_>,
+    changes: &mut Changes,
+) -> Patched {
+    gateway(toml, context, changes)
+}
+
 pub(super) fn patch(toml: &Toml<'_>, context: &Context<'_>, changes: &mut Changes) -> Patched {
     server(toml, context, changes)?;
     administrator(toml, context, changes)?;

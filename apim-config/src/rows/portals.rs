@@ -17,7 +17,7 @@ const LISTED: &str = "from 2.5 on a portal answers only requests to a host that 
 pub(super) fn parts() -> Vec<Part> {
     let part = |name: &str, patch| {
         let path = format!("repository/deployment/server/jaggeryapps/{name}/site/conf/site.json");
-        Part::present(Row::Portals, &path, Patch::SiteJson(patch))
+        Part::present(&[Row::Portals], &path, Patch::SiteJson(patch))
     };
     vec![
         part("store", |json, context, changes| {

@@ -88,9 +88,8 @@ fn part(publisher: &Publisher, present: &mut [Present]) -> Part {
     }
     Part {
         path,
-        row: Row::Publishers,
+        rows: &[Row::Publishers],
         patch: publisher.patch,
-        only: None,
         made: Some(text(publisher)),
         secret: false,
     }

@@ -19,6 +19,10 @@ pub(super) fn ill_formed(text: &str, error: &Error) -> (usize, String) {
             "a tag is closed that is not open; in a value `<` is written `&lt;`".to_owned(),
         ),
         Error::UnknownNamespace(..) => (line, "a namespace prefix is not declared".to_owned()),
+        Error::DtdDetected => (
+            line,
+            "it has a DOCTYPE, which is not edited here".to_owned(),
+        ),
         Error::DuplicatedAttribute(..) => (line, "an attribute stands twice".to_owned()),
         _ => (line, "the parser does not get past this place".to_owned()),
     };

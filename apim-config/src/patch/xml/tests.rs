@@ -136,3 +136,22 @@ fn what_is_damaged_or_ambiguous_is_refused_with_its_line() {
     );
     assert!(xml.root("x").is_err());
 }
+
+#[test]
+fn what_only_looks_alike_is_left_alone() {
+    let text = "<r xmlns:z='urn:z'><c z:enable='x' class='y'/></r>";
+    let (result, _) = edited(text, |xml, root, changes| {
+        let node = xml.one(root, "c").unwrap();
+        xml.set_attribute(node, ("enable", "class"), &want("true"), changes);
+    });
+    assert_eq!(
+        result,
+        "<r xmlns:z='urn:z'><c z:enable='x' class='y' enable=\"true\"/></r>"
+    );
+    let (result, _) = edited("<r><a>&#160;0</a></r>", |xml, root, changes| {
+        let node = xml.one(root, "a").unwrap();
+        xml.set_text(node, &want("0"), changes).unwrap();
+    });
+    assert_eq!(result, "<r><a>0</a></r>");
+    assert!(Xml::parse("a.xml", "<!DOCTYPE r [<!ENTITY m 'x'>]><r>&m;</r>").is_err());
+}
