@@ -141,7 +141,7 @@ pub(crate) struct Init {
     )]
     pub(crate) listen: String,
     /// The configuration is there already, from `config generate`: make only the
-    /// key and the state that it names
+    /// key and the state that it names, wherever --listen and --state-dir point
     #[arg(long, conflicts_with_all = ["name", "trees", "apim_home"])]
     pub(crate) keep_config: bool,
     /// Where the node keeps its key, state and journal

@@ -13,6 +13,8 @@ use sync_daemon::{
     failure::{Failure, FailureKind},
 };
 
+use super::files::{directory_of, nearest_directory};
+
 /// What is left out, relative to the home. The directories themselves are made.
 pub(super) const LEFT_OUT: [&str; 6] = [
     "repository/database",
@@ -69,13 +71,7 @@ pub(super) fn tree(
             "nothing is left of the copy; free space, or run as the owner of the home, and run it again",
         )
     };
-    if let (Ok(from), Ok(to)) = (fs::canonicalize(from), fs::canonicalize(parent_of(to)))
-        && to.starts_with(&from)
-    {
-        let message = format!("`{}` is inside of `{}`", to.display(), from.display());
-        return Err(Failure::new(FailureKind::Usage, message)
-            .hint("name a directory outside of the home with `--to`"));
-    }
+    check_outside(from, to)?;
     let home = Source { from, own };
     let mut counted = Copied::default();
     home.count(Path::new(""), &mut counted, 0)
@@ -98,21 +94,31 @@ pub(super) fn tree(
     Ok(copied)
 }
 
+/// Refuses a copy that would grow inside of what it is copied from.
+fn check_outside(from: &Path, to: &Path) -> Result<(), Failure> {
+    let real = |path: &Path, real: io::Result<PathBuf>| {
+        real.map_err(|error| {
+            let doing = format!("finding `{}`", path.display());
+            Failure::caused_by(FailureKind::Failed, doing, &error)
+        })
+    };
+    let source = real(from, fs::canonicalize(from))?;
+    if real(to, nearest_directory(to))?.starts_with(&source) {
+        let message = format!("`{}` is inside of `{}`", to.display(), from.display());
+        return Err(Failure::new(FailureKind::Usage, message)
+            .hint("name a directory outside of the home with `--to`"));
+    }
+    Ok(())
+}
+
 /// Gives the copy its name.
 pub(super) fn take_place(partial: &Path, to: &Path) -> Result<(), Failure> {
     // An empty directory may be there, which the rename replaces.
-    let renamed = fs::rename(partial, to).and_then(|()| File::open(parent_of(to))?.sync_all());
+    let renamed = fs::rename(partial, to).and_then(|()| File::open(directory_of(to))?.sync_all());
     renamed.map_err(|error| {
         let doing = format!("naming the copy `{}`", to.display());
         Failure::caused_by(FailureKind::Failed, doing, &error)
     })
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn is_left_out(path: &Path) -> bool {
@@ -316,5 +322,9 @@ mod tests {
         let failure =
             tree((directory.path(), &directory.path().join("b")), &[], |_| ()).unwrap_err();
         assert!(failure.message.contains("inside of"), "{failure}");
+        let deep = directory.path().join("not/there/yet/b");
+        let failure = tree((directory.path(), &deep), &[], |_| ()).unwrap_err();
+        assert!(failure.message.contains("inside of"), "{failure}");
+        assert!(!directory.path().join("not").exists());
     }
 }

@@ -62,8 +62,8 @@ pub(super) fn write_all(files: &[NewFile]) -> Result<(), Failure> {
         }
         made.push((one.target, one.old));
     }
-    for (file, (target, _)) in files.iter().zip(&made) {
-        sync_directory(target).map_err(|error| failed(file, &error))?;
+    for (target, _) in &made {
+        sync_directory(target)?;
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// The nearest directory of a path that exists, links followed.
-fn nearest_directory(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn nearest_directory(path: &Path) -> io::Result<PathBuf> {
     let mut directory = directory_of(path);
     loop {
         match fs::canonicalize(directory) {
@@ -247,11 +247,18 @@ fn take_back(made: Vec<(PathBuf, Option<TempPath>)>) {
     }
 }
 
-fn sync_directory(target: &Path) -> io::Result<()> {
-    File::open(directory_of(target))?.sync_all()
+/// Makes a file's new name last. The files are in place by now.
+fn sync_directory(target: &Path) -> Result<(), Failure> {
+    let directory = directory_of(target);
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| {
+        let doing = format!("making `{}` durable", target.display());
+        Failure::caused_by(FailureKind::Failed, doing, &error)
+            .hint("every file is in place, but a power cut may undo it: see `dmesg`, then run the command again")
+    })
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
