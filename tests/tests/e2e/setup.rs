@@ -408,6 +408,29 @@ fn both_homes_and_the_description_follow_a_promotion() {
 }
 
 #[test]
+fn a_promotion_keeps_what_it_changes_but_does_not_wait_for_it() {
+    let desk = Desk::new();
+    let manager = "repository/conf/api-manager.xml";
+    let before = desk.read(&format!("home-1/{manager}"));
+    let promote = || {
+        let ran = desk.run("promote --node apim-2 --home @home-1");
+        assert_ne!(desk.read(&format!("home-1/{manager}")), before);
+        ran.exits(0)
+    };
+    promote();
+    let home = desk.path("home-1");
+    let below = home.strip_prefix("/").unwrap().join(manager);
+    let kept = desk.path("state-1/config-backup/2.6.0").join(below);
+    assert_eq!(fs::read_to_string(kept).unwrap(), before);
+
+    fs::write(home.join(manager), &before).unwrap();
+    fs::remove_dir_all(desk.path("state-1")).unwrap();
+    fs::write(desk.path("state-1"), "in the way").unwrap();
+    let said = promote().stderr.clone();
+    assert!(said.contains("without the copy"), "{said}");
+}
+
+#[test]
 fn a_description_that_is_wrong_is_refused_with_its_line() {
     let desk = Desk::new();
     for (old, new, said) in [

@@ -62,7 +62,7 @@ pub(super) fn run(context: &Context, args: &Apply) -> Outcome {
 }
 
 /// The home's path as backups name it.
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|error| {
         let doing = format!("finding the home `{}`", path.display());
         Failure::caused_by(FailureKind::Usage, doing, &error)

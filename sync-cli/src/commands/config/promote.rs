@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use apim_config::{plan::gateway_plan, setup::text_with_active};
+use apim_config::{
+    plan::{Plan, gateway_plan},
+    setup::{Setup, text_with_active},
+};
 use sync_daemon::failure::{Failure, FailureKind};
 
 use super::{
     Context,
-    apply::{files, refuse, show},
-    description,
+    apply::{absolute, files, refuse, show},
+    backup, description,
     files::{NewFile, write_all},
     home,
 };
@@ -25,12 +28,13 @@ pub(super) fn run(context: &Context, args: &Promote) -> Outcome {
     description::view(&setup, &args.node)?;
     let promoted = setup.with_active(&args.node);
     let [view, _] = promoted.views();
-    let root = &args.home;
+    let root = &absolute(&args.home)?;
     let home = home::read(root)?;
     let plan = gateway_plan(&home, view).map_err(|error| home::refused(root, &error))?;
     refuse(root, &plan)?;
     let described = new_description(file, &text, &args.node)?;
     if !args.dry_run {
+        keep_originals(context, &setup, root, &plan);
         let mut all = files(root, &plan.files);
         all.extend(described.clone());
         write_all(&all)?;
@@ -38,6 +42,30 @@ pub(super) fn run(context: &Context, args: &Promote) -> Outcome {
     show(context, &plan.files, args.dry_run);
     tell(context, args, (plan.files.len(), described.is_some()));
     Ok(())
+}
+
+/// Copies what changes as `apply` does. A promotion does not fail for want of it:
+/// the node that is promoted may be short of space, and has no time.
+fn keep_originals(context: &Context, setup: &Setup, root: &Path, plan: &Plan) {
+    let mut nodes = setup.nodes().into_iter();
+    let owner = nodes.find(|node| node.home == root);
+    let state = &owner.unwrap_or(&setup.active).state_dir;
+    let place = backup::place(state, plan.version, root);
+    match backup::keep(&place, root, &plan.files) {
+        Ok(0) => {}
+        Ok(_) => {
+            let line = format!("what was there before is in `{}`", place.display());
+            context.terminal.note(&Line::new(line));
+        }
+        Err(failure) => {
+            let warning = format!(
+                ": {}; the promotion goes on without the copy",
+                failure.message
+            );
+            let line = Line::painted(Paint::Yellow, "warning").text(warning);
+            context.terminal.complain(&line);
+        }
+    }
 }
 
 /// The description with the other node as the active one, if it changes.
