@@ -10,7 +10,7 @@ use crate::{
 
 /// The parts of an address that the setup decides, where they stand in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BrokerUrl<'t> {
+pub(crate) struct BrokerUrl<'t> {
     text: &'t str,
     /// `USER:PASSWORD`.
     user_info: Range<usize>,
@@ -21,7 +21,7 @@ pub struct BrokerUrl<'t> {
 impl<'t> BrokerUrl<'t> {
     /// Reads an address; `None` where it is none.
     #[must_use]
-    pub fn parse(text: &'t str) -> Option<Self> {
+    pub(crate) fn parse(text: &'t str) -> Option<Self> {
         let rest = text.strip_prefix("amqp://")?;
         let start = text.len() - rest.len();
         let query = text.find('?')?;
@@ -46,26 +46,26 @@ impl<'t> BrokerUrl<'t> {
 
     /// `USER:PASSWORD` as it is written.
     #[must_use]
-    pub fn user_info(&self) -> &'t str {
+    pub(crate) fn user_info(&self) -> &'t str {
         &self.text[self.user_info.clone()]
     }
 
     /// Where the password stands, if there is one.
     #[must_use]
-    pub fn password(&self) -> Option<Range<usize>> {
+    pub(crate) fn password(&self) -> Option<Range<usize>> {
         let colon = self.user_info().find(':')?;
         Some(self.user_info.start + colon + 1..self.user_info.end)
     }
 
     /// `HOST:PORT` of every broker.
-    pub fn brokers(&self) -> impl Iterator<Item = &'t str> {
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = &'t str> {
         self.brokers.iter().map(|range| &self.text[range.clone()])
     }
 
     /// The same address with another user and, instead of the first broker,
     /// another one; everything else stays as it is written.
     #[must_use]
-    pub fn with(&self, user_info: &str, broker: &str) -> String {
+    pub(crate) fn with(&self, user_info: &str, broker: &str) -> String {
         let first = self.brokers[0].clone();
         let mut text = self.text.to_owned();
         text.replace_range(first, broker);
@@ -75,7 +75,7 @@ impl<'t> BrokerUrl<'t> {
 
     /// The address without its password.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut text = self.text.to_owned();
         // Without a colon nothing tells the user from the password.
         let hidden = self.password().unwrap_or(self.user_info.clone());
@@ -87,13 +87,13 @@ impl<'t> BrokerUrl<'t> {
 /// `USER:PASSWORD` as a URL holds it: Andes reads it through `java.net.URI`,
 /// which decodes percent signs.
 #[must_use]
-pub fn user_info(user: &str, password: &Secret) -> String {
+pub(crate) fn user_info(user: &str, password: &Secret) -> String {
     format!("{}:{}", encoded(user), encoded(password.expose()))
 }
 
 /// The address of a broker on another machine, tried again when it is away.
 #[must_use]
-pub fn with_retries(user_info: &str, client: &str, host: &str, port: u16) -> String {
+pub(crate) fn with_retries(user_info: &str, client: &str, host: &str, port: u16) -> String {
     let broker = authority(host, port);
     format!(
         "amqp://{user_info}@{client}?brokerlist='tcp://{broker}?retries='5'%26connectdelay='50''"

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// One replacement; an insertion has an empty range.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// Bytes of the text that go.
     pub range: Range<usize>,
     /// What comes instead.
@@ -18,7 +18,7 @@ pub struct Edit {
 /// When two ranges overlap or one is no range of the text: a bug of whoever
 /// made them.
 #[must_use]
-pub fn apply(text: &str, edits: &[Edit]) -> String {
+pub(crate) fn apply(text: &str, edits: &[Edit]) -> String {
     let mut ordered: Vec<&Edit> = edits.iter().collect();
     ordered.sort_by_key(|edit| (edit.range.start, edit.range.end));
     let mut result = String::with_capacity(text.len() + 256);
@@ -35,7 +35,7 @@ pub fn apply(text: &str, edits: &[Edit]) -> String {
 
 /// The number of the line that holds byte `at`, from 1.
 #[must_use]
-pub fn line(text: &str, at: usize) -> usize {
+pub(crate) fn line(text: &str, at: usize) -> usize {
     let before = &text.as_bytes()[..at.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
@@ -43,7 +43,7 @@ pub fn line(text: &str, at: usize) -> usize {
 /// How the line that holds byte `at` ends, so that what is put beside it ends
 /// alike: files with both kinds of line ends exist.
 #[must_use]
-pub fn line_end(text: &str, at: usize) -> &'static str {
+pub(crate) fn line_end(text: &str, at: usize) -> &'static str {
     // Bytes, as `at` may be inside of a character.
     let bytes = text.as_bytes();
     let (before, after) = bytes.split_at(at.min(bytes.len()));
@@ -60,7 +60,7 @@ pub fn line_end(text: &str, at: usize) -> &'static str {
 /// The white space before byte `at` on its line, if nothing else is there; else
 /// that at the line's start.
 #[must_use]
-pub fn indentation(text: &str, at: usize) -> &str {
+pub(crate) fn indentation(text: &str, at: usize) -> &str {
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let line = &text[start..];
     let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
@@ -70,7 +70,7 @@ pub fn indentation(text: &str, at: usize) -> &str {
 /// `block`, written with `\n` and without indentation, as it looks at a place
 /// that is indented by `indentation` and ends its lines with `line_end`.
 #[must_use]
-pub fn indented(block: &str, indentation: &str, line_end: &str) -> String {
+pub(crate) fn indented(block: &str, indentation: &str, line_end: &str) -> String {
     let lines: Vec<String> = block
         .lines()
         .map(|line| {

@@ -14,7 +14,7 @@ const NEW_MASK: &str = "*** (new)";
 /// The two versions of a file as they may be shown. A file that is not
 /// understood is not shown at all.
 #[must_use]
-pub fn masked(path: &str, before: &str, after: &str) -> (String, String) {
+pub(crate) fn masked(path: &str, before: &str, after: &str) -> (String, String) {
     let old = spans(path, before);
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for span in &old {
@@ -58,7 +58,7 @@ fn replaced<'m>(
 
 /// A value as it may be shown: a password in a URL is masked.
 #[must_use]
-pub fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     net(value, false)
 }
 

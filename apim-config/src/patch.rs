@@ -10,14 +10,14 @@ use crate::{
     secret::MASK,
 };
 
-pub mod properties;
-pub mod site_json;
-pub mod toml;
-pub mod xml;
+pub(crate) mod properties;
+pub(crate) mod site_json;
+pub(crate) mod toml;
+pub(crate) mod xml;
 
 /// What a file's places need, gathered before anything is changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// The edits that make it so, and the step that each belongs to.
     pub edits: Vec<(Row, Edit)>,
     /// What was found instead: one for each edit, and what no edit can mend.
@@ -26,7 +26,7 @@ pub struct Changes {
 
 /// What one place should say.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Want<'a> {
+pub(crate) struct Want<'a> {
     /// The step it belongs to.
     pub row: Row,
     /// The value.
@@ -40,7 +40,7 @@ pub struct Want<'a> {
 impl<'a> Want<'a> {
     /// A value that may be shown.
     #[must_use]
-    pub fn new(row: Row, value: &'a str, why: &'a str) -> Self {
+    pub(crate) fn new(row: Row, value: &'a str, why: &'a str) -> Self {
         Self {
             row,
             value,
@@ -51,14 +51,14 @@ impl<'a> Want<'a> {
 
     /// The same, for nobody's eyes.
     #[must_use]
-    pub fn secret(mut self) -> Self {
+    pub(crate) fn secret(mut self) -> Self {
         self.secret = true;
         self
     }
 
     /// The finding that a place says `found` (or nothing) instead.
     #[must_use]
-    pub fn missed(&self, at: Place<'_>, found: Option<&str>) -> Finding {
+    pub(crate) fn missed(&self, at: Place<'_>, found: Option<&str>) -> Finding {
         let shown = |text: &str| {
             if self.secret {
                 MASK.to_owned()
@@ -85,7 +85,7 @@ impl<'a> Want<'a> {
 
 /// Where something was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The file, relative to `APIM_HOME`.
     pub file: &'a str,
     /// The line, from 1.
@@ -96,14 +96,14 @@ pub struct Place<'a> {
 
 impl Changes {
     /// Notes an edit and what it mends.
-    pub fn mend(&mut self, edit: Edit, finding: Finding) {
+    pub(crate) fn mend(&mut self, edit: Edit, finding: Finding) {
         self.edits.push((finding.row, edit));
         self.findings.push(finding);
     }
 
     /// The text with every edit made.
     #[must_use]
-    pub fn applied_to(&self, text: &str) -> String {
+    pub(crate) fn applied_to(&self, text: &str) -> String {
         let edits: Vec<Edit> = self.edits.iter().map(|(_, edit)| edit.clone()).collect();
         edit::apply(text, &edits)
     }

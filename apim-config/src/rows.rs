@@ -30,7 +30,7 @@ pub(crate) use references::undefined;
 
 /// Whose home it is, and of which release.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'s> {
+pub(crate) struct Context<'s> {
     /// The setup as the node sees it.
     pub view: View<'s>,
     /// The home's release.

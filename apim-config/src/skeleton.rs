@@ -10,7 +10,7 @@ const NOTE: &str = "Not a whole file: these are the places of {file} that the se
 
 /// A home of that release with nothing in it but the places.
 #[must_use]
-pub fn skeleton(version: Version) -> Home {
+pub(crate) fn skeleton(version: Version) -> Home {
     let mut home = Home::default();
     home.insert(
         "bin/version.txt",

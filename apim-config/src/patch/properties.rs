@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A properties file.
-pub struct Properties<'t> {
+pub(crate) struct Properties<'t> {
     file: &'t str,
     text: &'t str,
     entries: Vec<Entry>,
@@ -28,7 +28,7 @@ struct Entry {
 impl<'t> Properties<'t> {
     /// Reads a file. Every text is a properties file.
     #[must_use]
-    pub fn parse(file: &'t str, text: &'t str) -> Self {
+    pub(crate) fn parse(file: &'t str, text: &'t str) -> Self {
         let mut entries = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -47,7 +47,7 @@ impl<'t> Properties<'t> {
     ///
     /// # Errors
     /// When the key stands twice with different values.
-    pub fn value(&self, key: &str) -> Result<Option<&'t str>, Refusal> {
+    pub(crate) fn value(&self, key: &str) -> Result<Option<&'t str>, Refusal> {
         Ok(self
             .entry(key)?
             .map(|entry| &self.text[entry.value.clone()]))
@@ -56,7 +56,7 @@ impl<'t> Properties<'t> {
     /// The value of the first key that ends like this one, stray characters
     /// before it or not.
     #[must_use]
-    pub fn value_of_any(&self, key: &str) -> Option<&'t str> {
+    pub(crate) fn value_of_any(&self, key: &str) -> Option<&'t str> {
         let entry = self
             .entries
             .iter()
@@ -69,7 +69,7 @@ impl<'t> Properties<'t> {
     ///
     /// # Errors
     /// When the key stands twice with different values.
-    pub fn set(
+    pub(crate) fn set(
         &self,
         key: &str,
         want: &Want<'_>,
@@ -118,7 +118,7 @@ impl<'t> Properties<'t> {
 
     /// Takes away what a copy from a web page left before a key: a key is then
     /// read under another name.
-    pub fn clean(&self, key: &str, want: &Want<'_>, changes: &mut Changes) -> bool {
+    pub(crate) fn clean(&self, key: &str, want: &Want<'_>, changes: &mut Changes) -> bool {
         let stray = self.entries.iter().find(|entry| {
             let written = &self.text[entry.key.clone()];
             written

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A portal's settings.
-pub struct SiteJson<'t> {
+pub(crate) struct SiteJson<'t> {
     file: &'t str,
     text: &'t str,
     root: Object<'t>,
@@ -26,7 +26,7 @@ impl<'t> SiteJson<'t> {
     ///
     /// # Errors
     /// When it is no object with comments and trailing commas at the most.
-    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
         let options = ParseOptions {
             allow_missing_commas: false,
             allow_hexadecimal_numbers: false,
@@ -54,7 +54,7 @@ impl<'t> SiteJson<'t> {
     ///
     /// # Errors
     /// When there is none or more than one.
-    pub fn object(&self, name: &str) -> Result<&Object<'t>, Refusal> {
+    pub(crate) fn object(&self, name: &str) -> Result<&Object<'t>, Refusal> {
         let property = self.only(&self.root, name)?;
         let object = property.and_then(|property| property.value.as_object());
         object.ok_or_else(|| Refusal {
@@ -69,7 +69,7 @@ impl<'t> SiteJson<'t> {
     ///
     /// # Errors
     /// When there is none or more than one.
-    pub fn set(
+    pub(crate) fn set(
         &self,
         (object, name): (&Object<'t>, &str),
         path: &str,
@@ -102,7 +102,12 @@ impl<'t> SiteJson<'t> {
     ///
     /// # Errors
     /// When there is more than one list of that name, or it is no list.
-    pub fn hold(&self, name: &str, want: &Want<'_>, changes: &mut Changes) -> Result<(), Refusal> {
+    pub(crate) fn hold(
+        &self,
+        name: &str,
+        want: &Want<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), Refusal> {
         let Some(property) = self.only(&self.root, name)? else {
             return Ok(());
         };
@@ -167,7 +172,7 @@ impl<'t> SiteJson<'t> {
 
 /// A text as JSON writes it.
 #[must_use]
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }

@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// A TOML file.
-pub struct Toml<'t> {
+pub(crate) struct Toml<'t> {
     file: &'t str,
     text: &'t str,
     document: Document<&'t str>,
 }
 
 /// A key of a table and what it should say, as TOML writes it.
-pub struct Setting<'a> {
+pub(crate) struct Setting<'a> {
     /// The key.
     pub key: &'a str,
     /// What it should say.
@@ -30,7 +30,7 @@ impl<'t> Toml<'t> {
     ///
     /// # Errors
     /// When it is not TOML.
-    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
         match Document::parse(text) {
             Ok(document) => Ok(Self {
                 file,
@@ -49,7 +49,7 @@ impl<'t> Toml<'t> {
     ///
     /// # Errors
     /// When the path names something else.
-    pub fn tables(&self, path: &[&str]) -> Result<Vec<&Table>, Refusal> {
+    pub(crate) fn tables(&self, path: &[&str]) -> Result<Vec<&Table>, Refusal> {
         match self.item(path) {
             None => Ok(Vec::new()),
             Some(Item::ArrayOfTables(tables)) => Ok(tables.iter().collect()),
@@ -66,7 +66,7 @@ impl<'t> Toml<'t> {
 
     /// The text of a value below the root, without quotes.
     #[must_use]
-    pub fn plain(&self, path: &[&str]) -> Option<String> {
+    pub(crate) fn plain(&self, path: &[&str]) -> Option<String> {
         self.item(path).and_then(Item::as_value).map(plain)
     }
 
@@ -75,7 +75,7 @@ impl<'t> Toml<'t> {
     ///
     /// # Errors
     /// When the table is written in a way that is not edited here.
-    pub fn set(
+    pub(crate) fn set(
         &self,
         path: &[&str],
         settings: &[Setting<'_>],
@@ -101,7 +101,7 @@ impl<'t> Toml<'t> {
     ///
     /// # Errors
     /// When a key holds a table.
-    pub fn set_in(
+    pub(crate) fn set_in(
         &self,
         table: &Table,
         path: &str,
@@ -160,7 +160,7 @@ impl<'t> Toml<'t> {
     }
 
     /// Adds a table at the end of the file.
-    pub fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
+    pub(crate) fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
         let at = self.text.len();
         let ending = line_end(self.text, at);
         let begun = changes.edits.iter().any(|(_, edit)| is_table_at(edit, at));
@@ -242,7 +242,7 @@ impl<'t> Toml<'t> {
     }
 
     /// A refusal at a span.
-    pub fn refuse(&self, span: Option<Range<usize>>, reason: String) -> Refusal {
+    pub(crate) fn refuse(&self, span: Option<Range<usize>>, reason: String) -> Refusal {
         Refusal {
             file: self.file.to_owned(),
             line: span.map(|span| line(self.text, span.start)),
@@ -284,7 +284,7 @@ fn plain_of(literal: &str) -> String {
 
 /// A text as TOML writes it.
 #[must_use]
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -20,7 +20,7 @@ mod tests;
 const NODES_MAX: u32 = 1_000_000;
 
 /// A well-formed file.
-pub struct Xml<'t> {
+pub(crate) struct Xml<'t> {
     file: &'t str,
     text: &'t str,
     document: Document<'t>,
@@ -33,7 +33,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When it is not well-formed.
-    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(file: &'t str, text: &'t str) -> Result<Self, Refusal> {
         let options = ParsingOptions {
             allow_dtd: false,
             nodes_limit: NODES_MAX,
@@ -60,7 +60,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When it has another one: it is another kind of file.
-    pub fn root(&self, name: &str) -> Found<'_, 't> {
+    pub(crate) fn root(&self, name: &str) -> Found<'_, 't> {
         let root = self.document.root_element();
         if root.tag_name().name() == name {
             return Ok(root);
@@ -73,7 +73,7 @@ impl<'t> Xml<'t> {
     }
 
     /// The elements of that name directly below `parent`.
-    pub fn children<'a>(
+    pub(crate) fn children<'a>(
         &self,
         parent: Node<'a, 't>,
         name: &str,
@@ -87,7 +87,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When there is none or more than one.
-    pub fn one<'a>(&self, parent: Node<'a, 't>, name: &str) -> Found<'a, 't> {
+    pub(crate) fn one<'a>(&self, parent: Node<'a, 't>, name: &str) -> Found<'a, 't> {
         let label = format!("<{name}>");
         let found = self.only(self.children(parent, name), &label)?;
         found.ok_or_else(|| self.absent(parent, &label))
@@ -97,7 +97,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When one of them is missing or there is more than one.
-    pub fn path<'a>(&self, parent: Node<'a, 't>, names: &[&str]) -> Found<'a, 't> {
+    pub(crate) fn path<'a>(&self, parent: Node<'a, 't>, names: &[&str]) -> Found<'a, 't> {
         names
             .iter()
             .try_fold(parent, |parent, name| self.one(parent, name))
@@ -107,7 +107,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When there is more than one.
-    pub fn at_most_one<'a>(
+    pub(crate) fn at_most_one<'a>(
         &self,
         parent: Node<'a, 't>,
         name: &str,
@@ -120,7 +120,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When there is more than one.
-    pub fn with_attribute<'a>(
+    pub(crate) fn with_attribute<'a>(
         &self,
         parent: Node<'a, 't>,
         name: &str,
@@ -138,7 +138,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When there is more than one: which of them is meant is not known.
-    pub fn only<'a>(
+    pub(crate) fn only<'a>(
         &self,
         nodes: impl Iterator<Item = Node<'a, 't>>,
         label: &str,
@@ -160,13 +160,13 @@ impl<'t> Xml<'t> {
     }
 
     /// The refusal that something is not below `parent`.
-    pub fn absent(&self, parent: Node<'_, '_>, label: &str) -> Refusal {
+    pub(crate) fn absent(&self, parent: Node<'_, '_>, label: &str) -> Refusal {
         let reason = format!("there is no {label} in <{}>", parent.tag_name().name());
         self.refuse(parent, reason)
     }
 
     /// A refusal at a node.
-    pub fn refuse(&self, node: Node<'_, '_>, reason: impl Into<String>) -> Refusal {
+    pub(crate) fn refuse(&self, node: Node<'_, '_>, reason: impl Into<String>) -> Refusal {
         Refusal {
             file: self.file.to_owned(),
             line: Some(self.line(node)),
@@ -175,12 +175,12 @@ impl<'t> Xml<'t> {
     }
 
     /// The line where a node starts.
-    pub fn line(&self, node: Node<'_, '_>) -> usize {
+    pub(crate) fn line(&self, node: Node<'_, '_>) -> usize {
         line(self.text, node.range().start)
     }
 
     /// Where a node is, for people: its elements from the outermost one's child on.
-    pub fn place(&self, node: Node<'_, '_>) -> Place<'t> {
+    pub(crate) fn place(&self, node: Node<'_, '_>) -> Place<'t> {
         let mut names: Vec<String> = node
             .ancestors()
             .filter(Node::is_element)
@@ -199,7 +199,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When the element holds elements.
-    pub fn set_text(
+    pub(crate) fn set_text(
         &self,
         node: Node<'_, '_>,
         want: &Want<'_>,
@@ -238,7 +238,7 @@ impl<'t> Xml<'t> {
 
     /// Makes an attribute what is wanted; one that is missing is put after the
     /// attribute `after`, separated from it as that one is from what precedes it.
-    pub fn set_attribute(
+    pub(crate) fn set_attribute(
         &self,
         node: Node<'_, 't>,
         (name, after): (&str, &str),
@@ -277,7 +277,7 @@ impl<'t> Xml<'t> {
     }
 
     /// Puts `block` on lines of its own after a node, indented like it.
-    pub fn insert_after(
+    pub(crate) fn insert_after(
         &self,
         anchor: Node<'_, '_>,
         (block, name): (&str, &str),
@@ -302,7 +302,7 @@ impl<'t> Xml<'t> {
     ///
     /// # Errors
     /// When there are two, or nothing to put it after.
-    pub fn set_child(
+    pub(crate) fn set_child(
         &self,
         parent: Node<'_, 't>,
         name: &str,
@@ -320,7 +320,7 @@ impl<'t> Xml<'t> {
     }
 
     /// Takes an element away, and the white space before it.
-    pub fn remove(&self, node: Node<'_, '_>, want: &Want<'_>, changes: &mut Changes) {
+    pub(crate) fn remove(&self, node: Node<'_, '_>, want: &Want<'_>, changes: &mut Changes) {
         let range = node.range();
         let start = self.text[..range.start].trim_end_matches(BLANKS).len();
         let edit = Edit {
@@ -332,7 +332,7 @@ impl<'t> Xml<'t> {
     }
 
     /// Replaces everything between an element's tags.
-    pub fn replace_inner(
+    pub(crate) fn replace_inner(
         &self,
         node: Node<'_, '_>,
         block: &str,
@@ -441,7 +441,7 @@ fn label(node: Node<'_, '_>) -> String {
 
 /// An element's text, comments and the white space around it left out.
 #[must_use]
-pub fn text_of(node: Node<'_, '_>) -> String {
+pub(crate) fn text_of(node: Node<'_, '_>) -> String {
     let texts = node.children().filter(Node::is_text);
     let text: String = texts.filter_map(|text| text.text()).collect();
     text.trim_matches(BLANKS).to_owned()
@@ -453,7 +453,7 @@ const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Text as XML writes it, in elements and in attributes.
 #[must_use]
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
