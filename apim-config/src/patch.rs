@@ -18,10 +18,12 @@ pub(crate) mod xml;
 /// What a file's places need, gathered before anything is changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Changes {
-    /// The edits that make it so, and the step that each belongs to.
-    pub edits: Vec<(Row, Edit)>,
-    /// What was found instead: one for each edit, and what no edit can mend.
+    /// The edits that make it so.
+    pub edits: Vec<Edit>,
+    /// What was found instead of what they write.
     pub findings: Vec<Finding>,
+    /// What no edit can mend.
+    pub by_hand: Vec<Finding>,
 }
 
 /// What one place should say.
@@ -97,14 +99,13 @@ pub(crate) struct Place<'a> {
 impl Changes {
     /// Notes an edit and what it mends.
     pub(crate) fn mend(&mut self, edit: Edit, finding: Finding) {
-        self.edits.push((finding.row, edit));
+        self.edits.push(edit);
         self.findings.push(finding);
     }
 
     /// The text with every edit made.
     #[must_use]
     pub(crate) fn applied_to(&self, text: &str) -> String {
-        let edits: Vec<Edit> = self.edits.iter().map(|(_, edit)| edit.clone()).collect();
-        edit::apply(text, &edits)
+        edit::apply(text, &self.edits)
     }
 }

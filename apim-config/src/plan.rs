@@ -193,15 +193,13 @@ fn present(
 ) -> Result<(), Refusal> {
     let original = decode(bytes, part)?;
     let mut text = original.text.clone();
-    let mut findings = Vec::new();
     for pass in 0.. {
         let changes = changes(&text, part, context)?;
-        let done = changes.edits.is_empty();
-        if done && pass > 0 {
-            break;
+        if pass == 0 {
+            plan.findings.extend(changes.by_hand.iter().cloned());
         }
-        findings.extend(changes.findings.iter().cloned());
-        if done {
+        plan.findings.extend(changes.findings.iter().cloned());
+        if changes.edits.is_empty() {
             break;
         }
         if pass == PASSES_MAX {
@@ -213,7 +211,6 @@ fn present(
         }
         text = changes.applied_to(&text);
     }
-    plan.findings.extend(findings);
     let file = FilePlan {
         path: part.path.clone(),
         before: Some(bytes.to_vec()),

@@ -129,12 +129,9 @@ impl<'t> Toml<'t> {
                     let finding = setting.want.missed(place(at), None);
                     changes.findings.push(finding);
                     // Before tables that are added at the same place.
-                    let first = changes
-                        .edits
-                        .iter()
-                        .position(|(_, edit)| is_table_at(edit, at));
+                    let first = changes.edits.iter().position(|edit| is_table_at(edit, at));
                     let index = first.unwrap_or(changes.edits.len());
-                    changes.edits.insert(index, (setting.want.row, edit));
+                    changes.edits.insert(index, edit);
                 }
                 Some(item) => {
                     let value = item.as_value().zip(item.span());
@@ -163,7 +160,7 @@ impl<'t> Toml<'t> {
     pub(crate) fn append(&self, header: &str, settings: &[Setting<'_>], changes: &mut Changes) {
         let at = self.text.len();
         let ending = line_end(self.text, at);
-        let begun = changes.edits.iter().any(|(_, edit)| is_table_at(edit, at));
+        let begun = changes.edits.iter().any(|edit| is_table_at(edit, at));
         let gap = if begun || self.text.is_empty() || self.text.ends_with('\n') {
             ""
         } else {
@@ -177,8 +174,7 @@ impl<'t> Toml<'t> {
             range: at..at,
             replacement: format!("{gap}{ending}{header}{ending}{lines}"),
         };
-        let row = settings.first().map(|setting| setting.want.row);
-        changes.edits.extend(row.map(|row| (row, edit)));
+        changes.edits.push(edit);
         let name = header.trim_matches(['[', ']']);
         changes.findings.extend(settings.iter().map(|setting| {
             let place = Place {

@@ -232,7 +232,7 @@ impl<'t> Xml<'t> {
             range,
             replacement: String::new(),
         });
-        changes.edits.extend(rest.map(|edit| (want.row, edit)));
+        changes.edits.extend(rest);
         Ok(())
     }
 

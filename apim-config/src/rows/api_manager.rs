@@ -71,7 +71,7 @@ fn stray_gateway_url<'t>(xml: &Xml<'t>, root: Node<'_, 't>, changes: &mut Change
     let gateway = xml.one(root, "APIGateway")?;
     for url in xml.children(gateway, "ServerURL") {
         let place = xml.place(url);
-        changes.findings.push(Finding {
+        changes.by_hand.push(Finding {
             row: Row::Gateway,
             state: State::Wrong,
             file: place.file.to_owned(),

@@ -208,7 +208,7 @@ fn named(xml: &Xml<'_>, list: Node<'_, '_>, changes: &mut Changes) -> Patched {
             continue;
         }
         let place = xml.place(source);
-        changes.findings.push(Finding {
+        changes.by_hand.push(Finding {
             row: Row::DataSources,
             state: State::Missing,
             file: place.file.to_owned(),

@@ -157,7 +157,7 @@ fn unknown_instances(xml: &Xml<'_>, root: Node<'_, '_>, changes: &mut Changes) -
             continue;
         }
         let place = xml.place(id);
-        changes.findings.push(Finding {
+        changes.by_hand.push(Finding {
             row: Row::Registry,
             state: State::Wrong,
             file: place.file.to_owned(),
