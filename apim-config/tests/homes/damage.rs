@@ -1,8 +1,9 @@
 //! Homes damaged in the ways of the field.
 
 use apim_config::{
-    finding::{Finding, State},
+    finding::{Finding, Row, State},
     home::Home,
+    plan::gateway_plan,
 };
 
 use crate::load::{applied, bytes, planned, stock, text, two_machines};
@@ -63,6 +64,37 @@ fn a_registry_that_is_cut_off_is_named_with_its_line() {
     assert_eq!(finding.file, REGISTRY);
     assert_eq!(finding.line, Some(whole[..cut].lines().count()));
     assert!(finding.found.unwrap().contains("cut off after `</moun`"));
+}
+
+#[test]
+fn a_file_that_is_not_understood_leaves_each_of_its_steps_open() {
+    let Some(good) = patched() else { return };
+    let home = edited(&good, API_MANAGER, "</APIManager>", "");
+    let open: Vec<Row> = found(&home).iter().map(|finding| finding.row).collect();
+    assert_eq!(open, [Row::Gateway, Row::Throttling, Row::KeyValidation]);
+}
+
+#[test]
+fn a_promotion_changes_nothing_but_where_apis_are_published_to() {
+    let Some(good) = patched() else { return };
+    let throttling = "<ReceiverUrlGroup>";
+    let mut home = edited(&good, API_MANAGER, throttling, "<ReceiverUrlGroup>x");
+    home.insert(REGISTRY, bytes("<cut off"));
+    let before = text(&home, API_MANAGER);
+    let promoted = two_machines().with_active("apim-2");
+    let plan = gateway_plan(&home, promoted.views()[0]).unwrap();
+    let [file] = &plan.files[..] else {
+        panic!("{:#?}", plan.files)
+    };
+    let after = String::from_utf8(file.after.clone()).unwrap();
+    let changed: Vec<_> = before
+        .lines()
+        .zip(after.lines())
+        .filter(|(before, after)| before != after)
+        .collect();
+    assert_eq!(before.lines().count(), after.lines().count());
+    assert_eq!(changed.len(), 1, "{changed:#?}");
+    assert!(changed[0].1.contains("<ServerURL>"), "{changed:#?}");
 }
 
 #[test]
