@@ -6,7 +6,14 @@ use std::{collections::BTreeMap, ops::Range};
 use roxmltree::Document;
 use toml_edit::{Document as Toml, Item, TableLike};
 
-use crate::{amqp::BrokerUrl, patch::xml::inner, secret::MASK};
+use crate::{
+    amqp::BrokerUrl,
+    patch::xml::{inner, trimmed},
+    secret::MASK,
+};
+
+/// The words that a secret follows.
+const WORDS: [&str; 3] = ["pass", "pwd", "secret"];
 
 /// What a password looks like that was not in the file before.
 const NEW_MASK: &str = "*** (new)";
@@ -81,9 +88,6 @@ fn net(text: &str, is_toml: bool) -> String {
     }
     result
 }
-
-/// The words that a secret follows.
-const WORDS: [&str; 3] = ["pass", "pwd", "secret"];
 
 fn net_line(line: &str, is_toml: bool) -> String {
     let lower = line.to_ascii_lowercase();
@@ -205,12 +209,6 @@ fn in_comment(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
         from = end;
     }
     spans
-}
-
-fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
-    let piece = &text[range.clone()];
-    let start = range.start + (piece.len() - piece.trim_start().len());
-    start..start + piece.trim().len()
 }
 
 fn in_properties(text: &str) -> Vec<Range<usize>> {

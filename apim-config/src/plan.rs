@@ -195,6 +195,7 @@ fn present(
     let mut text = original.text.clone();
     for pass in 0.. {
         let changes = changes(&text, part, context)?;
+        // Every pass finds them again.
         if pass == 0 {
             plan.findings.extend(changes.by_hand.iter().cloned());
         }

@@ -81,14 +81,12 @@ impl<'t> Toml<'t> {
         settings: &[Setting<'_>],
         changes: &mut Changes,
     ) -> Result<(), Refusal> {
-        match self.item(path) {
+        // `[a.b]` names `a` too, without making it.
+        let only_named =
+            |item: &Item| matches!(item, Item::Table(it) if it.is_implicit() && !it.is_dotted());
+        match self.item(path).filter(|item| !only_named(item)) {
             None => {
                 self.check_parents(path)?;
-                self.append(&format!("[{}]", path.join(".")), settings, changes);
-                Ok(())
-            }
-            // It is only named, by tables below it: `[a.b]` makes `a`.
-            Some(Item::Table(table)) if table.is_implicit() && !table.is_dotted() => {
                 self.append(&format!("[{}]", path.join(".")), settings, changes);
                 Ok(())
             }

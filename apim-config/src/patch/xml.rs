@@ -388,18 +388,19 @@ impl<'t> Xml<'t> {
         pieces.push(at..inner.end);
         let mut pieces = pieces
             .into_iter()
-            .map(|piece| self.trimmed(piece))
+            .map(|piece| trimmed(self.text, piece))
             .filter(|piece| !piece.is_empty());
         let first = pieces.next().unwrap_or(inner.start..inner.start);
         Some((first, pieces.collect()))
     }
+}
 
-    fn trimmed(&self, range: Range<usize>) -> Range<usize> {
-        let piece = &self.text[range.clone()];
-        let start = range.start + (piece.len() - piece.trim_start_matches(BLANKS).len());
-        let end = range.start + piece.trim_end_matches(BLANKS).len();
-        start..end.max(start)
-    }
+/// A range of the text without the white space around it.
+pub(crate) fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
+    let piece = &text[range.clone()];
+    let start = range.start + (piece.len() - piece.trim_start_matches(BLANKS).len());
+    let end = range.start + piece.trim_end_matches(BLANKS).len();
+    start..end.max(start)
 }
 
 /// Between the tags; `None` for `<a/>`. The document is well-formed, so the

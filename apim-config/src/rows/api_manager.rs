@@ -5,8 +5,7 @@ use roxmltree::Node;
 
 use super::{Context, Patched};
 use crate::{
-    finding::{Finding, Refusal, Row, State},
-    mask,
+    finding::{Refusal, Row},
     patch::{
         Changes, Want,
         xml::{Xml, text_of},
@@ -19,6 +18,8 @@ const NOT_THE_GATEWAY: &str = "this ServerURL is not the gateway's: the node its
 const EVENTS: &str = "each node counts requests by the events it gets: a node that gets none starts counting from zero after a failover";
 const THRIFT: &str = "two nodes on one machine cannot both listen on port 10397: the second one's key validation fails";
 
+const IN_ENVIRONMENT: &str = "the element in Environments/Environment; remove this one by hand";
+const STRAY: &str = "the guide shows it here, but the server reads the one of the environment only";
 /// How stock files name the node itself.
 const LOCAL_URL: &str = "https://localhost:${mgt.transport.https.port}${carbon.context}services/";
 
@@ -70,18 +71,9 @@ fn gateway<'t>(
 fn stray_gateway_url<'t>(xml: &Xml<'t>, root: Node<'_, 't>, changes: &mut Changes) -> Patched {
     let gateway = xml.one(root, "APIGateway")?;
     for url in xml.children(gateway, "ServerURL") {
-        let place = xml.place(url);
-        changes.by_hand.push(Finding {
-            row: Row::Gateway,
-            state: State::Wrong,
-            file: place.file.to_owned(),
-            line: Some(place.line),
-            place: place.place,
-            found: Some(mask::shown(&text_of(url))),
-            wanted: Some("the element in Environments/Environment; remove this one by hand".into()),
-            why: "the guide shows it here, but the server reads the one of the environment only"
-                .into(),
-        });
+        let want = Want::new(Row::Gateway, IN_ENVIRONMENT, STRAY);
+        let finding = want.missed(xml.place(url), Some(&text_of(url)));
+        changes.by_hand.push(finding);
     }
     Ok(())
 }

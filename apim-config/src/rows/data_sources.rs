@@ -7,7 +7,7 @@ use roxmltree::Node;
 
 use super::{Context, Patched};
 use crate::{
-    finding::{Finding, Refusal, Row, State},
+    finding::{Refusal, Row},
     patch::{
         Changes, Want,
         xml::{Xml, escape, text_of},
@@ -207,17 +207,10 @@ fn named(xml: &Xml<'_>, list: Node<'_, '_>, changes: &mut Changes) -> Patched {
         if OURS.contains(&name.as_str()) || jndi_name(xml, source)?.is_some() {
             continue;
         }
-        let place = xml.place(source);
-        changes.by_hand.push(Finding {
-            row: Row::DataSources,
-            state: State::Missing,
-            file: place.file.to_owned(),
-            line: Some(place.line),
-            place: format!("{}[{name}]/jndiConfig/name", place.place),
-            found: None,
-            wanted: Some("a JNDI name".into()),
-            why: JNDI.into(),
-        });
+        let mut place = xml.place(source);
+        place.place = format!("{}[{name}]/jndiConfig/name", place.place);
+        let want = Want::new(Row::DataSources, "a JNDI name", JNDI);
+        changes.by_hand.push(want.missed(place, None));
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use roxmltree::Node;
 
 use super::{Context, Patched};
 use crate::{
-    finding::{Finding, Refusal, Row, State},
-    mask,
+    finding::{Refusal, Row},
     patch::{
         Changes, Want,
         xml::{Xml, escape, text_of},
@@ -156,17 +155,9 @@ fn unknown_instances(xml: &Xml<'_>, root: Node<'_, '_>, changes: &mut Changes) -
         if text_of(id) == NAME || known.contains(&text_of(id)) {
             continue;
         }
-        let place = xml.place(id);
-        changes.by_hand.push(Finding {
-            row: Row::Registry,
-            state: State::Wrong,
-            file: place.file.to_owned(),
-            line: Some(place.line),
-            place: place.place,
-            found: Some(mask::shown(&text_of(id))),
-            wanted: Some("the id of a remoteInstance".into()),
-            why: INSTANCE.into(),
-        });
+        let want = Want::new(Row::Registry, "the id of a remoteInstance", INSTANCE);
+        let finding = want.missed(xml.place(id), Some(&text_of(id)));
+        changes.by_hand.push(finding);
     }
     Ok(())
 }

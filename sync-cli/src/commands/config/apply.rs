@@ -1,13 +1,10 @@
 //! `config apply`: patch one node's home.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use apim_config::plan::{FilePlan, Plan, plan};
 use serde::Serialize;
-use sync_daemon::{
-    events::SCHEMA,
-    failure::{Failure, FailureKind},
-};
+use sync_daemon::events::SCHEMA;
 
 use super::{
     Context, backup, description,
@@ -36,10 +33,10 @@ pub(super) fn run(context: &Context, args: &Apply) -> Outcome {
     let setup = description::setup(context, &args.setup.setup)?;
     let view = description::view(&setup, &args.home.node)?;
     let secrets = description::secrets(context, &setup, &args.setup.setup)?;
-    let root = absolute(&args.home.home)?;
+    let root = home::absolute(&args.home.home)?;
     let home = home::read(&root)?;
     let plan = plan(&home, view, &secrets).map_err(|error| home::refused(&root, &error))?;
-    refuse(&root, &plan)?;
+    home::refuse(&root, &plan)?;
     if !args.dry_run {
         sweep(&files(&root, &plan.intact))?;
     }
@@ -59,30 +56,6 @@ pub(super) fn run(context: &Context, args: &Apply) -> Outcome {
     }
     tell_end(context, &args.home.node, &plan, false);
     Ok(())
-}
-
-/// The home's path as backups name it.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::canonicalize(path).map_err(|error| {
-        let doing = format!("finding the home `{}`", path.display());
-        Failure::caused_by(FailureKind::Usage, doing, &error)
-            .hint("name an APIM_HOME with `--home`")
-    })
-}
-
-/// A home with a file that is not understood is left alone as a whole.
-pub(super) fn refuse(root: &Path, plan: &Plan) -> Result<(), Failure> {
-    if plan.refusals.is_empty() {
-        return Ok(());
-    }
-    let reasons: Vec<_> = plan.refusals.iter().map(ToString::to_string).collect();
-    let message = format!(
-        "patching the home `{}`: {}",
-        root.display(),
-        reasons.join("; ")
-    );
-    Err(Failure::new(FailureKind::Failed, message)
-        .hint("mend the file by hand or take it from the pack; no file of the home was changed"))
 }
 
 /// Shows every file that changes: as a diff where nothing is done yet.

@@ -37,18 +37,9 @@ pub(super) fn run(context: &Context, args: &Generate) -> Outcome {
     let secrets = description::secrets(context, &setup, &args.setup.setup)?;
     let home = args.home.as_deref().map(home::read).transpose()?;
     let scripts = scripts(context, args.home.as_deref());
-    if setup.version.is_none() && home.is_none() {
-        let message = "generating: neither the description nor a home says which release it is";
-        return Err(Failure::new(FailureKind::Usage, message)
-            .hint("`version = \"2.6.0\"` in the description, or `--home DIR`")
-            .into());
-    }
     // The scripts are run where the home is now, if one is given.
-    let given = args.home.as_deref().map(fs::canonicalize);
-    let scripts_home = match given {
-        Some(Ok(home)) => home,
-        _ => setup.active.home.clone(),
-    };
+    let given = args.home.as_deref().map(home::absolute).transpose()?;
+    let scripts_home = given.unwrap_or_else(|| setup.active.home.clone());
     let sources = Sources {
         setup: &setup,
         secrets: &secrets,
@@ -85,8 +76,11 @@ fn failed(error: &BundleError) -> Failure {
         BundleError::Refused(_) => FailureKind::Failed,
         _ => FailureKind::Usage,
     };
-    Failure::caused_by(kind, "generating", error)
-        .hint("correct it and run the command again; nothing was written")
+    let hint = match error {
+        BundleError::NoVersion => "`version = \"2.6.0\"` in the description, or `--home DIR`",
+        _ => "correct it and run the command again; nothing was written",
+    };
+    Failure::caused_by(kind, "generating", error).hint(hint)
 }
 
 /// Writes all outputs below `out`, or none. A file that is there already must say

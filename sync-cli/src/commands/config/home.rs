@@ -4,11 +4,12 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use apim_config::{
     home::{DIRECTORIES, FILES, Home, HomeError, NAMES},
+    plan::Plan,
     text::FILE_BYTES_MAX,
 };
 use sync_daemon::failure::{Failure, FailureKind};
@@ -41,6 +42,30 @@ pub(super) fn refused(root: &Path, error: &HomeError) -> Failure {
         }
     };
     Failure::caused_by(FailureKind::Usage, doing, error).hint(hint)
+}
+
+/// The home's own path, links followed.
+pub(super) fn absolute(root: &Path) -> Result<PathBuf, Failure> {
+    fs::canonicalize(root).map_err(|error| {
+        let doing = format!("finding the home `{}`", root.display());
+        Failure::caused_by(FailureKind::Usage, doing, &error)
+            .hint("name an APIM_HOME with `--home`")
+    })
+}
+
+/// A home with a file that is not understood is left alone as a whole.
+pub(super) fn refuse(root: &Path, plan: &Plan) -> Result<(), Failure> {
+    if plan.refusals.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<_> = plan.refusals.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "patching the home `{}`: {}",
+        root.display(),
+        reasons.join("; ")
+    );
+    Err(Failure::new(FailureKind::Failed, message)
+        .hint("mend the file by hand or take it from the pack; no file of the home was changed"))
 }
 
 fn gather(root: &Path) -> Result<Home, (String, io::Error)> {

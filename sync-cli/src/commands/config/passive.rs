@@ -10,7 +10,7 @@ use sync_daemon::failure::{Failure, FailureKind};
 
 use super::{
     Context,
-    apply::{files, refuse},
+    apply::files,
     copy, description,
     files::{check_below, write_all},
     home,
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, args: &Passive) -> Outcome {
     refuse_filled(&args.to)?;
     let home = home::read(&args.from)?;
     let plan = plan(&home, view, &secrets).map_err(|error| home::refused(&args.from, &error))?;
-    refuse(&args.from, &plan)?;
+    home::refuse(&args.from, &plan)?;
     let partial = copy::partial_of(&args.to)?;
     let touched = plan.files.iter().chain(&plan.intact);
     let own: Vec<PathBuf> = touched.map(|file| file.path.clone().into()).collect();

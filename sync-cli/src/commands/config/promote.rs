@@ -10,7 +10,7 @@ use sync_daemon::failure::{Failure, FailureKind};
 
 use super::{
     Context,
-    apply::{absolute, files, refuse, show},
+    apply::{files, show},
     backup, description,
     files::{NewFile, write_all},
     home,
@@ -28,10 +28,10 @@ pub(super) fn run(context: &Context, args: &Promote) -> Outcome {
     description::view(&setup, &args.node)?;
     let promoted = setup.with_active(&args.node);
     let [view, _] = promoted.views();
-    let root = &absolute(&args.home)?;
+    let root = &home::absolute(&args.home)?;
     let home = home::read(root)?;
     let plan = gateway_plan(&home, view).map_err(|error| home::refused(root, &error))?;
-    refuse(root, &plan)?;
+    home::refuse(root, &plan)?;
     let described = new_description(file, &text, &args.node)?;
     if !args.dry_run {
         keep_originals(context, &setup, root, &plan);
