@@ -24,6 +24,7 @@ mod judge;
 mod large;
 mod leftovers;
 mod options;
+mod prepared;
 mod recent;
 mod recover;
 mod reserve;

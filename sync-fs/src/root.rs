@@ -20,7 +20,10 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use rustix::{
@@ -101,6 +104,21 @@ pub struct Listed {
     pub stat: Stat,
 }
 
+/// Permission bits with which files were created as asked, so that the umask
+/// takes none of them away.
+#[derive(Debug, Default)]
+struct GrantedModes(AtomicU32);
+
+impl GrantedModes {
+    fn has(&self, mode: Mode) -> bool {
+        mode.bits() & !self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn add(&self, mode: Mode) {
+        self.0.fetch_or(mode.bits(), Ordering::Relaxed);
+    }
+}
+
 /// An open root directory.
 #[derive(Debug)]
 pub struct Root {
@@ -108,6 +126,7 @@ pub struct Root {
     path: PathBuf,
     label: Arc<str>,
     held: HeldDirectories,
+    granted: GrantedModes,
 }
 
 impl Root {
@@ -125,6 +144,7 @@ impl Root {
                 path: path.to_owned(),
                 label: label.into(),
                 held: HeldDirectories::default(),
+                granted: GrantedModes::default(),
             }),
             Err(error) => Err(RootError {
                 path: label,
@@ -151,6 +171,7 @@ impl Root {
             path: self.path.join(below),
             label: self.place(Some(path)).to_string().into(),
             held: HeldDirectories::default(),
+            granted: GrantedModes::default(),
         })
     }
 
@@ -224,8 +245,24 @@ impl Root {
     /// # Errors
     /// Where looking fails for any other reason.
     pub fn stat(&self, path: &RelPath) -> Result<Option<Stat>, DiskError> {
-        self.at(path, "look at", |at, name| Stat::of(at, name))
-            .absent_is_none()
+        let (parent, name) = path.split();
+        let found = match parent {
+            None => Stat::of(&self.fd, name),
+            Some(parent) => self.stat_in(parent, name),
+        };
+        self.says("look at", Some(path), found).absent_is_none()
+    }
+
+    /// A name that is missing in a directory just walked to is missing. Whoever
+    /// acts on that walks again: nothing is created or replaced by mistake.
+    fn stat_in(&self, parent: &[u8], name: &[u8]) -> Result<Stat, Errno> {
+        let found = self.held.find(&self.fd, parent)?;
+        match Stat::of(&found.fd, name) {
+            Err(Errno::NOENT) if !found.is_fresh() => {
+                self.in_directory(parent, |at| Stat::of(at, name))
+            }
+            result => result,
+        }
     }
 
     /// Opens the regular file at `path` for reading.
@@ -262,10 +299,31 @@ impl Root {
     /// # Errors
     /// [`Cause::Exists`] where anything is there, a dangling link included.
     pub fn create_file(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
+        self.create_as(path, RawMode::RUSR | RawMode::WUSR)
+    }
+
+    /// Creates a new regular file with `mode`, whatever the umask, open for
+    /// reading and writing. For where nobody reads what is not finished.
+    ///
+    /// # Errors
+    /// [`Cause::Exists`] where anything is there, a dangling link included.
+    pub fn create_file_with(&self, path: &RelPath, mode: Mode) -> Result<HeldFile, DiskError> {
+        let file = self.create_as(path, RawMode::from_raw_mode(mode.bits()))?;
+        if !self.granted.has(mode) {
+            if file.stat()?.mode == mode {
+                self.granted.add(mode);
+            } else {
+                file.set_mode(mode)?;
+            }
+        }
+        Ok(file)
+    }
+
+    fn create_as(&self, path: &RelPath, mode: RawMode) -> Result<HeldFile, DiskError> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = self.at(path, "create", |at, name| {
-            rustix::fs::openat(at, name, flags, RawMode::RUSR | RawMode::WUSR)
+            rustix::fs::openat(at, name, flags, mode)
         })?;
         Ok(HeldFile::new(file, self.place(Some(path))))
     }
@@ -506,7 +564,7 @@ impl Root {
     ) -> Result<T, Errno> {
         let found = self.held.find(&self.fd, path)?;
         match call(found.fd.as_fd()) {
-            Err(Errno::NOENT) if found.from_memory => {
+            Err(Errno::NOENT) if found.from_memory() => {
                 self.held.forget(path);
                 call(self.held.find(&self.fd, path)?.fd.as_fd())
             }

@@ -15,6 +15,7 @@ use super::{
     Replica,
     intake::Intake,
     judge::{History, Judge, has_content},
+    prepared::Prepared,
     with_causes,
 };
 use crate::root::{DiskError, Kind, Space};
@@ -43,7 +44,8 @@ impl Replica {
         self.check_header(&header)?;
         self.check_changes(&header, &changes, guard, released)?;
         let needed = self.needed(&changes).map_err(|error| unable(&error))?;
-        let intake = Intake::new(header, changes, needed);
+        let prepared = Prepared::for_changes(self.agreed.manifest(), &changes);
+        let intake = Intake::new(header, changes, needed, prepared);
         self.check_space(&intake)?;
         Ok(intake)
     }

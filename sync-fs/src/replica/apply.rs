@@ -15,7 +15,9 @@ use super::{
     Replica,
     aside::Aside,
     judge::History,
+    prepared::Prepared,
     run::{Around, Effect, Run},
+    with_causes,
 };
 use crate::root::{Cause, DiskError};
 
@@ -24,6 +26,8 @@ use crate::root::{Cause, DiskError};
 pub(super) struct Pending {
     pub(super) position: Position,
     pub(super) changes: Vec<Placed>,
+    /// Files that only need their names.
+    pub(super) prepared: Prepared,
     /// What earlier generations, not in `agreed`, gave to the same paths.
     pub(super) history: History,
     /// Files whose time was moved, for the deployer to see the change.
@@ -94,20 +98,42 @@ impl Replica {
     /// # Errors
     /// As [`Replica::apply`].
     pub fn resume(&mut self) -> Result<Option<Applied>, ApplyError> {
-        let Some(pending) = self.pending.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return Ok(None);
         };
-        let result = self.carry_out(&pending);
+        let mut prepared = std::mem::take(&mut pending.prepared);
+        let result = self.carry_out(&pending, &mut prepared);
         match result {
-            Ok(run) => Ok(Some(self.note_applied(pending, run))),
+            Ok(run) => {
+                self.discard(prepared);
+                Ok(Some(self.note_applied(pending, run)))
+            }
             Err(error) => {
-                self.pending = Some(pending);
+                prepared.forget_placed();
+                self.pending = Some(Pending {
+                    prepared,
+                    ..pending
+                });
                 Err(error)
             }
         }
     }
 
-    fn carry_out(&mut self, pending: &Pending) -> Result<Outcome, ApplyError> {
+    /// Removes what was prepared and is of no use: it only takes space.
+    pub(super) fn discard(&self, prepared: Prepared) {
+        if let Err(error) = prepared.discard(&self.work) {
+            tracing::warn!(
+                error = with_causes(&error),
+                "cannot remove files that were prepared in vain"
+            );
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        pending: &Pending,
+        prepared: &mut Prepared,
+    ) -> Result<Outcome, ApplyError> {
         let mut run = Run::new(
             Around {
                 root: &self.root,
@@ -116,6 +142,7 @@ impl Replica {
                 preset: self.options.preset,
                 exclude: &self.options.exclude,
                 contents: &mut self.contents,
+                prepared,
             },
             pending,
         );

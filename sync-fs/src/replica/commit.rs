@@ -9,7 +9,8 @@ use sync_core::{
 use thiserror::Error;
 
 use super::{
-    Replica, apply::Pending, contents::STAGING, intake::Intake, judge::History, with_causes,
+    Replica, apply::Pending, contents::STAGING, intake::Intake, judge::History, prepared::Prepared,
+    with_causes,
 };
 use crate::{
     journal::JournalError,
@@ -67,10 +68,22 @@ impl Replica {
     ///
     /// # Errors
     /// Where a content is missing, there is no space, or the disk failed.
-    pub fn commit(&mut self, intake: Intake) -> Result<Committed, CommitError> {
-        self.expect_current(&intake)?;
-        self.expect_complete(&intake)?;
-        let (changes, bumped) = self.place(&intake)?;
+    pub fn commit(&mut self, mut intake: Intake) -> Result<Committed, CommitError> {
+        let prepared = std::mem::take(&mut intake.prepared);
+        match self.write_record(&intake) {
+            Ok((changes, bumped)) => Ok(self.committed(&intake, changes, prepared, bumped)),
+            Err(error) => {
+                self.discard(prepared);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the changes as they will be applied, and how many times were moved.
+    fn write_record(&mut self, intake: &Intake) -> Result<(Vec<Placed>, u32), CommitError> {
+        self.expect_current(intake)?;
+        self.expect_complete(intake)?;
+        let (changes, bumped) = self.place(intake)?;
         if changes.iter().any(|placed| placed.place == Place::Staged) {
             let staging = RelPath::new(STAGING).expect("a legal name");
             self.work.sync_directory(Some(&staging))?;
@@ -78,8 +91,18 @@ impl Replica {
         self.contents
             .journal_mut()
             .commit(&intake.header, &changes)?;
-        // From here on the generation is durable: what is left over of other
-        // transfers must not make it fail.
+        Ok((changes, bumped))
+    }
+
+    /// From here on the generation is durable: what is left over of other
+    /// transfers must not make it fail.
+    fn committed(
+        &mut self,
+        intake: &Intake,
+        changes: Vec<Placed>,
+        prepared: Prepared,
+        bumped: u32,
+    ) -> Committed {
         if let Err(error) = self.contents.committed(&self.work) {
             tracing::warn!(
                 error = with_causes(&error),
@@ -94,10 +117,11 @@ impl Replica {
         self.pending = Some(Pending {
             position,
             changes,
+            prepared,
             history: History::new(),
             bumped,
         });
-        Ok(Committed { position })
+        Committed { position }
     }
 
     fn expect_current(&self, intake: &Intake) -> Result<(), CommitError> {

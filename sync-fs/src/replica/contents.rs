@@ -186,10 +186,11 @@ fn fill(
     file: &HeldFile,
     entry: &FileEntry,
 ) -> Result<(), DiskError> {
-    file.allocate(entry.length)?;
     match contents.journal.read(&entry.content)? {
+        // A write of this size meets a full disk as early as a reservation.
         Some(bytes) => file.write_all_at(&bytes, 0),
         None => {
+            file.allocate(entry.length)?;
             let source = work.open_file(&finished_name(&entry.content))?;
             file.copy_from(&source, 0, 0, entry.length)
         }

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{
     Replica,
     contents::{self, read_small},
+    prepared::Prepared,
     with_causes,
 };
 use crate::{
@@ -37,6 +38,7 @@ pub struct Intake {
     needed: BTreeMap<u32, FileEntry>,
     /// Whether the tree was searched for what is missing.
     searched: bool,
+    pub(super) prepared: Prepared,
 }
 
 /// Why a content was not taken.
@@ -98,12 +100,14 @@ impl Intake {
         header: GenerationHeader,
         changes: Vec<Change>,
         needed: BTreeMap<u32, FileEntry>,
+        prepared: Prepared,
     ) -> Self {
         Self {
             header,
             changes,
             needed,
             searched: false,
+            prepared,
         }
     }
 
@@ -190,7 +194,7 @@ impl Replica {
     /// Where the content is not the one announced, or cannot be kept.
     pub fn put_small(
         &mut self,
-        intake: &Intake,
+        intake: &mut Intake,
         index: u32,
         bytes: &[u8],
     ) -> Result<(), IntakeError> {
@@ -202,7 +206,17 @@ impl Replica {
         if bytes.len() as u64 != entry.length || ContentId::of(bytes) != entry.content {
             return Err(IntakeError::WrongContent { path: path.clone() });
         }
-        self.keep_small(path, &entry, bytes)
+        self.keep_small(path, &entry, bytes)?;
+        if self.agreed.manifest().get(path).is_none() {
+            let path = path.clone();
+            let file = (&path, &entry);
+            let prepared = intake.prepared.write(&self.work, index, file, bytes);
+            if let Err(error) = prepared {
+                // It is made later, from the journal.
+                tracing::debug!(error = with_causes(&error), "cannot prepare `{path}`");
+            }
+        }
+        Ok(())
     }
 
     fn keep_small(
@@ -218,11 +232,13 @@ impl Replica {
         })
     }
 
-    /// Makes what has arrived so far outlive this process.
+    /// Gives a generation up and makes what has arrived so far outlive this
+    /// process.
     ///
     /// # Errors
     /// Where the journal does not take it.
-    pub fn pause(&mut self) -> Result<(), JournalError> {
+    pub fn give_up(&mut self, intake: Intake) -> Result<(), JournalError> {
+        self.discard(intake.prepared);
         self.contents.journal_mut().flush()
     }
 

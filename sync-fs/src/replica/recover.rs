@@ -28,6 +28,7 @@ use super::{
     contents::{Contents, STAGING, make_directory},
     judge::History,
     leftovers,
+    prepared::{self, Prepared},
     recent::RecentSeconds,
     reserve::Reserve,
     with_causes,
@@ -227,6 +228,7 @@ impl Replica {
         Some(Pending {
             position: last.position(),
             changes: changes.into_values().collect(),
+            prepared: Prepared::default(),
             history,
             bumped: 0,
         })
@@ -363,6 +365,7 @@ fn open_roots(options: &ReplicaOptions) -> Result<(Root, Root), ReplicaError> {
     }
     refuse_inside(&options.work_dir, &options.root)?;
     make_directory(&work, STAGING)?;
+    prepared::clear(&work)?;
     make_directory(&work, ASIDE)?;
     Ok((root, work))
 }

@@ -52,7 +52,7 @@ impl Run<'_> {
         }
     }
 
-    fn place(&mut self, from: &RelPath, path: &RelPath) -> Result<(), DiskError> {
+    pub(super) fn place(&mut self, from: &RelPath, path: &RelPath) -> Result<(), DiskError> {
         match self.work.rename(from, self.root, path, Target::Free) {
             Err(error) if error.cause() == Cause::Absent => {
                 self.ensure_parent(path)?;
@@ -211,7 +211,11 @@ impl Run<'_> {
         }
     }
 
-    fn sighted_directory(&mut self, path: &RelPath, mode: Mode) -> Result<(), DiskError> {
+    pub(super) fn sighted_directory(
+        &mut self,
+        path: &RelPath,
+        mode: Mode,
+    ) -> Result<(), DiskError> {
         if let Some(stat) = self.root.stat(path)? {
             self.put(Sighting {
                 path: path.clone(),
@@ -252,7 +256,7 @@ impl Run<'_> {
 }
 
 /// Whether the name changed between look and rename.
-fn moved(error: &DiskError) -> bool {
+pub(super) fn moved(error: &DiskError) -> bool {
     matches!(error.cause(), Cause::Exists | Cause::Absent)
 }
 

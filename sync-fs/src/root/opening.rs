@@ -21,6 +21,8 @@ const HELD_MAX: usize = 32;
 /// How long a directory is trusted to be still where it was opened: longer than
 /// a burst of calls, shorter than anyone needs to move a directory on purpose.
 const HELD_FOR: Duration = Duration::from_millis(50);
+/// How long a name that is missing in it is believed to be missing at its path.
+const FRESH_FOR: Duration = Duration::from_millis(5);
 
 /// Opens the regular file `name`; anything else is `ENOENT` (a link is `ELOOP`).
 pub(super) fn open_file(
@@ -65,8 +67,21 @@ struct Held {
 /// A directory on the way to a name.
 pub(super) struct Found {
     pub(super) fd: Arc<OwnedFd>,
+    /// How long ago it was walked to; `None` where that was now.
+    age: Option<Duration>,
+}
+
+impl Found {
     /// Whether no step was walked, so that the directory may have gone.
-    pub(super) from_memory: bool,
+    pub(super) fn from_memory(&self) -> bool {
+        self.age.is_some()
+    }
+
+    /// Whether it was walked to a moment ago, so that what a look into it finds
+    /// missing may be taken for missing.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.age.is_none_or(|age| age < FRESH_FOR)
+    }
 }
 
 impl HeldDirectories {
@@ -76,13 +91,15 @@ impl HeldDirectories {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         held.retain(|directory| now.duration_since(directory.since) < HELD_FOR);
-        let (mut fd, mut done) = deepest(&held, path);
-        if let (Some(fd), true) = (&fd, done == path.len()) {
+        let deepest = deepest(&held, path);
+        if let Some(directory) = deepest.filter(|directory| directory.path.len() == path.len()) {
             return Ok(Found {
-                fd: Arc::clone(fd),
-                from_memory: true,
+                fd: Arc::clone(&directory.fd),
+                age: Some(now.duration_since(directory.since)),
             });
         }
+        let mut done = deepest.map_or(0, |directory| directory.path.len());
+        let mut fd = deepest.map(|directory| Arc::clone(&directory.fd));
         while done < path.len() {
             let start = if done == 0 { 0 } else { done + 1 };
             let end = path[start..]
@@ -96,10 +113,7 @@ impl HeldDirectories {
             done = end;
         }
         let fd = fd.ok_or(Errno::NOENT)?; // only for an empty path
-        Ok(Found {
-            fd,
-            from_memory: false,
-        })
+        Ok(Found { fd, age: None })
     }
 
     /// Lets go of the directory at `path` and of everything below it.
@@ -114,14 +128,11 @@ fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
         .is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
 }
 
-/// The longest held directory on the way to `path` and its length.
-fn deepest(held: &[Held], path: &[u8]) -> (Option<Arc<OwnedFd>>, usize) {
+/// The longest held directory on the way to `path`.
+fn deepest<'a>(held: &'a [Held], path: &[u8]) -> Option<&'a Held> {
     held.iter()
         .filter(|directory| is_below(path, &directory.path))
         .max_by_key(|directory| directory.path.len())
-        .map_or((None, 0), |directory| {
-            (Some(Arc::clone(&directory.fd)), directory.path.len())
-        })
 }
 
 fn step(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {

@@ -77,11 +77,10 @@ fn an_interrupted_transfer_goes_on_where_it_stopped() {
         let content = world.active.content(&at).to_vec();
         world
             .replica
-            .put_small(&intake, u32::try_from(index).unwrap(), &content)
+            .put_small(&mut intake, u32::try_from(index).unwrap(), &content)
             .unwrap();
     }
-    drop(intake);
-    world.replica.pause().unwrap();
+    world.replica.give_up(intake).unwrap();
     assert_eq!(world.replica.staged_contents(), 11);
     world.reopen();
     assert_eq!(world.replica.staged_contents(), 11);
@@ -115,7 +114,7 @@ fn contents_that_are_not_the_announced_ones_are_refused() {
     for wrong in ["wrong", "", "right and more"] {
         let error = world
             .replica
-            .put_small(&intake, 0, wrong.as_bytes())
+            .put_small(&mut intake, 0, wrong.as_bytes())
             .unwrap_err();
         assert!(matches!(error, IntakeError::WrongContent { .. }), "{wrong}");
         assert!(matches!(error.refusal(), Refusal::Protocol(_)));
@@ -123,7 +122,7 @@ fn contents_that_are_not_the_announced_ones_are_refused() {
     for index in [1, 99] {
         let error = world
             .replica
-            .put_small(&intake, index, b"right")
+            .put_small(&mut intake, index, b"right")
             .unwrap_err();
         assert!(matches!(error, IntakeError::NotWanted { .. }));
     }

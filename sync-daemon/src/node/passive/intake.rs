@@ -196,8 +196,8 @@ impl PassiveTree {
             .thread
             .run(|tree| {
                 tree.large = None;
-                if tree.intake.take().is_some()
-                    && let Err(error) = tree.replica.pause()
+                if let Some(intake) = tree.intake.take()
+                    && let Err(error) = tree.replica.give_up(intake)
                 {
                     warn!(
                         "contents that came may have to come again: {}",
