@@ -18,7 +18,7 @@ use std::{
 };
 
 use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, Flag, ModifyKind, RenameMode},
 };
 use sync_core::RelPath;
@@ -111,7 +111,9 @@ impl Watch {
         let on_event = move |event: notify::Result<Event>| {
             sink.push(translate(event, &base, &marker_base));
         };
-        let config = notify::Config::default().with_follow_symlinks(false);
+        let config = notify::Config::default()
+            .with_follow_symlinks(false)
+            .with_event_kinds(event_kinds());
         let watcher =
             RecommendedWatcher::new(on_event, config).map_err(|source| classify(root, source))?;
         let hints = Hints(Arc::clone(&shared));
@@ -240,6 +242,12 @@ impl Shared {
         drop(hints);
         self.arrived.notify_one();
     }
+}
+
+/// Everything but openings: a node that reads a whole tree would fill the
+/// kernel's queue with news of itself, and have to scan the tree for it.
+fn event_kinds() -> EventKindMask {
+    EventKindMask::CORE | EventKindMask::ACCESS_CLOSE
 }
 
 fn translate(event: notify::Result<Event>, root: &Path, markers: &Path) -> Vec<Hint> {
