@@ -145,7 +145,8 @@ impl Receiving<'_> {
         Ok(changes)
     }
 
-    /// Reads a section's contents to its end and stores them.
+    /// Reads a section's contents to its end and stores them: each batch while
+    /// the next one comes in.
     async fn take_contents(
         &mut self,
         section: &mut Section,
@@ -153,8 +154,12 @@ impl Receiving<'_> {
     ) -> Result<(), SessionError> {
         let mut splitter = ContentSplitter::new(expected.iter().map(|content| content.length))?;
         let mut expected = expected.into_iter();
-        while let Some(plain) = section.next(&mut self.stream).await? {
-            let mut batch = Vec::new();
+        let mut batch = Vec::new();
+        loop {
+            let storing = store(&self.tree, std::mem::take(&mut batch));
+            let (plain, stored) = tokio::join!(section.next(&mut self.stream), storing);
+            stored?;
+            let Some(plain) = plain? else { break };
             for content in splitter.push(&plain)? {
                 let known = expected
                     .next()
@@ -163,12 +168,6 @@ impl Receiving<'_> {
                     Some(bytes) => batch.push((known.position, bytes)),
                     None => return self.superseded(section).await,
                 }
-            }
-            if !batch.is_empty() {
-                self.tree
-                    .put_small(batch)
-                    .await?
-                    .map_err(SessionError::Refused)?;
             }
         }
         splitter.finish()?;
@@ -234,6 +233,13 @@ impl Receiving<'_> {
             generation = %applied.position.generation, changes, "applied"
         );
         Ok(())
+    }
+}
+
+async fn store(tree: &PassiveTree, batch: Vec<(u32, Vec<u8>)>) -> Result<(), SessionError> {
+    match batch.is_empty() {
+        true => Ok(()),
+        false => tree.put_small(batch).await?.map_err(SessionError::Refused),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{connection::Connection, loss::Loss};
 const LENGTH_BYTES: usize = 4;
 /// Small frames are held back until this many bytes are due: one write then
 /// fills dozens of packets.
-const COALESCE_BYTES: usize = 256 << 10;
+const COALESCE_BYTES: usize = 64 << 10;
 /// Handed to quinn at once. It counts a slice against the send window until the
 /// last of its bytes is acknowledged, so slices stay well below that window.
 const WRITE_BYTES_MAX: usize = 256 << 10;

@@ -15,7 +15,7 @@ use super::{
     Pusher,
     round::{Round, unasked},
 };
-use crate::transport::Stream;
+use crate::{transport::Stream, tree_thread::Stopped};
 
 /// How one generation ended.
 pub(super) enum Outcome {
@@ -88,7 +88,8 @@ impl Pusher {
         }
     }
 
-    /// Reads contents on the tree's thread in batches and sends them as they come.
+    /// Reads contents on the tree's thread in batches and sends each while the
+    /// next one is read.
     async fn send_contents(
         &self,
         stream: &mut Stream,
@@ -97,26 +98,38 @@ impl Pusher {
         contents: &[SmallContent],
     ) -> Result<(), SessionError> {
         const BATCH: usize = 256;
+        let mut blocks = Vec::new();
         for batch in contents.chunks(BATCH) {
-            let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
-            let changes = Arc::clone(changes);
-            let (blocks, writer) = self
-                .tree
-                .thread
-                .run(move |tree| {
-                    let mut blocks = Vec::new();
-                    for position in positions {
-                        let bytes = tree.read_content(&changes[position as usize]);
-                        blocks.extend(section.content(bytes.as_deref()));
-                    }
-                    (blocks, section)
-                })
-                .await?;
-            section = writer;
-            feed_blocks(stream, blocks).await?;
+            let reading = self.read_contents(section, changes, batch);
+            let feeding = feed_blocks(stream, std::mem::take(&mut blocks));
+            let (read, fed) = tokio::join!(reading, feeding);
+            fed?;
+            (blocks, section) = read?;
         }
+        feed_blocks(stream, blocks).await?;
         stream.send(&section.finish()).await?;
         Ok(())
+    }
+
+    async fn read_contents(
+        &self,
+        mut section: SectionWriter,
+        changes: &Arc<Vec<Change>>,
+        batch: &[SmallContent],
+    ) -> Result<(Vec<Block>, SectionWriter), Stopped> {
+        let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
+        let changes = Arc::clone(changes);
+        self.tree
+            .thread
+            .run(move |tree| {
+                let mut blocks = Vec::new();
+                for position in positions {
+                    let bytes = tree.read_content(&changes[position as usize]);
+                    blocks.extend(section.content(bytes.as_deref()));
+                }
+                (blocks, section)
+            })
+            .await
     }
 
     async fn answer_replies(
