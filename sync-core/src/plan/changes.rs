@@ -53,6 +53,9 @@ pub fn changes_between(current: &Manifest, base: &Manifest) -> Vec<Change> {
 /// time; a change that changes nothing is legal.
 #[must_use]
 pub fn apply_changes(agreed: &Manifest, changes: &[Change]) -> Manifest {
+    if agreed.is_empty() {
+        return first_fill(changes);
+    }
     let mut result = agreed.clone();
     for Change { path, action } in changes {
         match action {
@@ -66,6 +69,15 @@ pub fn apply_changes(agreed: &Manifest, changes: &[Change]) -> Manifest {
         }
     }
     result
+}
+
+/// Built at once, which costs a fraction of building it entry by entry.
+fn first_fill(changes: &[Change]) -> Manifest {
+    let entries = changes.iter().filter_map(|change| match &change.action {
+        Action::Put(entry) => Some((change.path.clone(), entry.clone())),
+        Action::Delete => None,
+    });
+    Manifest::from_entries(entries)
 }
 
 fn settled(entry: &Entry, old: Option<&Entry>) -> Entry {
