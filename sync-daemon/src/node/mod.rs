@@ -56,6 +56,7 @@ pub enum NodeMode {
 /// saving what was observed, which costs a later start some reading.
 pub struct Node {
     shared: Arc<Shared>,
+    mode: NodeMode,
     tasks: JoinSet<()>,
 }
 
@@ -83,7 +84,11 @@ impl Node {
             let told = Arc::clone(&shared);
             tasks.spawn(metrics::serve(listener, move || status::of(&told)));
         }
-        Ok(Self { shared, tasks })
+        Ok(Self {
+            shared,
+            mode,
+            tasks,
+        })
     }
 
     /// Who answers requests.
@@ -111,7 +116,9 @@ impl Node {
     }
 
     /// Stops cleanly: tells the peers, finishes what the disks have begun, and
-    /// saves what was observed.
+    /// saves what was observed. After one command's work a passive tree is left
+    /// to its journal, which has all of it: a checkpoint would make the command
+    /// wait for every file to reach the disk a second time.
     ///
     /// # Errors
     /// When a tree's state cannot be saved; nothing that was acknowledged is
@@ -119,7 +126,7 @@ impl Node {
     pub async fn stop(mut self) -> Result<(), Failure> {
         self.tasks.shutdown().await;
         self.shared.endpoint.close().await;
-        self.shared.save().await
+        self.shared.save(self.mode).await
     }
 }
 

@@ -386,7 +386,7 @@ fn tell_recovery(recovery: &Recovery) {
         info!(
             generations = recovery.redone.len(),
             paths = recovery.paths_checked,
-            "finished what was interrupted"
+            "took up what the journal holds beyond the last checkpoint"
         );
     }
     for aside in &recovery.kept_aside {

@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 mod intake;
 
 use super::{
+    NodeMode,
     directories::{directories, directories_below},
     error::with_causes,
     peers::Halt,
@@ -260,12 +261,21 @@ impl PassiveTree {
         Ok(result)
     }
 
-    /// Saves what was observed and applied.
-    pub(super) async fn save(&self) -> Result<(), Failure> {
+    /// Saves what was observed and applied; after one command's work only what
+    /// the journal does not have.
+    pub(super) async fn save(&self, mode: NodeMode) -> Result<(), Failure> {
         let doing = format!("saving the state of {}", self.name);
         let failed =
             |error: &dyn std::error::Error| Failure::caused_by(FailureKind::Failed, &*doing, error);
-        let saved = self.thread.run(|tree| tree.replica.checkpoint()).await;
+        let saving = self.thread.run(move |tree| {
+            let due = mode == NodeMode::Daemon || !tree.replica.can_be_redone();
+            if due {
+                tree.replica.checkpoint()
+            } else {
+                Ok(())
+            }
+        });
+        let saved = saving.await;
         saved
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))

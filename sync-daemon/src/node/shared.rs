@@ -341,13 +341,13 @@ impl Shared {
     }
 
     /// Saves what every tree has observed.
-    pub(super) async fn save(&self) -> Result<(), Failure> {
+    pub(super) async fn save(&self, mode: NodeMode) -> Result<(), Failure> {
         let mut result = Ok(());
         for tree in self.active.values() {
             result = result.and(tree.save().await);
         }
         for tree in self.passive.values() {
-            result = result.and(tree.save().await);
+            result = result.and(tree.save(mode).await);
         }
         result
     }

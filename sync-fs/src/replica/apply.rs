@@ -19,7 +19,10 @@ use super::{
     run::{Around, Effect, Run},
     with_causes,
 };
-use crate::root::{Cause, DiskError};
+use crate::{
+    observed::{Observed, Sighting},
+    root::{Cause, DiskError},
+};
 
 /// A generation that is durable and not wholly applied.
 #[derive(Debug)]
@@ -173,18 +176,7 @@ impl Replica {
 
     fn note_applied(&mut self, pending: Pending, outcome: Outcome) -> Applied {
         self.note_seconds(&pending.changes);
-        for effect in outcome.effects {
-            match effect {
-                Effect::Put(sighting) => {
-                    self.unsynced.note(&sighting.path);
-                    self.agreed.put(sighting);
-                }
-                Effect::Gone(path) => {
-                    self.unsynced.note(&path);
-                    self.agreed.remove(&path);
-                }
-            }
-        }
+        self.note_effects(outcome.effects);
         for kept in &outcome.kept_aside {
             self.unsynced.note_aside(kept);
         }
@@ -198,6 +190,34 @@ impl Replica {
             position: self.position,
             kept_aside: outcome.kept_aside,
             bumped: pending.bumped,
+        }
+    }
+
+    fn note_effects(&mut self, effects: Vec<Effect>) {
+        let mut fresh = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Put(sighting) => {
+                    self.unsynced.note(&sighting.path);
+                    fresh.push(sighting);
+                }
+                Effect::Gone(path) => {
+                    self.unsynced.note(&path);
+                    self.take_up(std::mem::take(&mut fresh));
+                    self.agreed.remove(&path);
+                }
+            }
+        }
+        self.take_up(fresh);
+    }
+
+    fn take_up(&mut self, sightings: Vec<Sighting>) {
+        if self.agreed.is_empty() {
+            self.agreed = Observed::from_sightings(sightings);
+        } else {
+            sightings
+                .into_iter()
+                .for_each(|sighting| self.agreed.put(sighting));
         }
     }
 

@@ -95,6 +95,13 @@ impl Replica {
         self.contents.journal().has_commits() || self.unsynced.snapshot_due
     }
 
+    /// Whether the next [`Replica::open`] comes to what stands here without a
+    /// checkpoint: the journal has all that the snapshot has not.
+    #[must_use]
+    pub fn can_be_redone(&self) -> bool {
+        !self.unsynced.snapshot_due && self.degraded().is_none()
+    }
+
     /// Makes everything applied durable in the tree, writes the snapshot and
     /// recycles the journal. Contents of an interrupted transfer are kept. A
     /// journal that failed is replaced.
@@ -169,7 +176,9 @@ impl Replica {
             true => self.try_save_snapshot(),
             false => saved,
         };
-        saved.map_err(CheckpointError::Snapshot)
+        saved.map_err(CheckpointError::Snapshot)?;
+        self.unsynced.snapshot_due = false;
+        Ok(())
     }
 
     fn try_save_snapshot(&self) -> Result<(), DiskError> {
