@@ -138,6 +138,8 @@ pub(super) struct ActiveTree {
     pub(super) thread: TreeThread<SourceThread>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) commands: mpsc::Sender<Command>,
+    /// What was known when the node started: most often what a peer has.
+    pub(super) opened: Manifest,
     large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
 }
 
@@ -155,9 +157,11 @@ impl ActiveTree {
         published: watch::Receiver<Published>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
+        let opened = published.borrow().manifest.clone();
         Self {
             name,
             thread,
+            opened,
             published,
             commands,
             large: Arc::default(),

@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use sync_core::{
-    Action, ContentId, Entry, Generation, Manifest,
+    Action, ContentId, Entry, Generation, Manifest, Root,
     guard::{Guard, Verdict},
     wire::{PlanId, Refusal, TreeStatus, View},
 };
@@ -50,6 +50,8 @@ pub(super) struct Pusher {
     pub(super) peer_name: String,
     pub(super) connection: Connection,
     pub(super) tree: ActiveTree,
+    /// What the peer had when it was last connected.
+    pub(super) last: Option<Manifest>,
 }
 
 impl Pusher {
@@ -67,6 +69,8 @@ impl Pusher {
             self.outdo(status.position.generation).await?;
         }
         let mut base: Option<Manifest> = None;
+        // Only the first base can be told from the greeting.
+        let mut theirs = Some(status.position.root);
         let mut ask_first = status.staged > 0;
         // A tree that was equal from the beginning is agreed on all the same.
         let mut introduce = status.position.generation == Generation(0);
@@ -74,7 +78,7 @@ impl Pusher {
             let target = self.wait_for_work(base.as_ref()).await?;
             let known = match base.take() {
                 Some(known) => known,
-                None => self.peer_manifest(&target.manifest).await?,
+                None => self.peer_manifest(&target.manifest, theirs.take()).await?,
             };
             let round = self.round(target, known).await?;
             if round.changes.is_empty() && !introduce {
@@ -150,8 +154,17 @@ impl Pusher {
         Ok(())
     }
 
-    /// The manifest that the peer stands at.
-    async fn peer_manifest(&self, local: &Manifest) -> Result<Manifest, SessionError> {
+    /// The manifest that the peer stands at: one that is known here by the root
+    /// it told, or else found by walking.
+    async fn peer_manifest(
+        &self,
+        local: &Manifest,
+        root: Option<Root>,
+    ) -> Result<Manifest, SessionError> {
+        let mut known = [local, &self.tree.opened].into_iter().chain(&self.last);
+        if let Some(known) = known.find(|known| Some(known.root()) == root) {
+            return Ok(known.clone());
+        }
         let audit = audit::open(&self.connection, &self.tree.name, View::Agreed, |_, _| {}).await?;
         Ok(audit.walk(local).await?.manifest)
     }

@@ -148,16 +148,18 @@ fn start_pushers(
                 .update_tree(&peer, &tree.name, |known| known.refusal = Some(refusal));
             continue;
         };
-        // Where the peer stands is asked anew.
+        // Where the peer stands now, it has just said.
+        let mut last = None;
         shared
             .peers
-            .update_tree(&peer, &tree.name, |known| known.base = None);
+            .update_tree(&peer, &tree.name, |known| last = known.base.take());
         let pusher = Pusher {
             shared: Arc::clone(shared),
             peer,
             peer_name: name.to_owned(),
             connection: connection.clone(),
             tree,
+            last,
         };
         tasks.spawn(pusher.run(status.clone()));
     }
