@@ -107,6 +107,33 @@ fn group_id(chunks: impl IntoIterator<Item = (ContentId, u32)>) -> ContentId {
 #[derive(Default)]
 pub struct Chunker {
     whole: blake3::Hasher,
+    cutter: Cutter,
+}
+
+impl Chunker {
+    /// At the beginning of a content.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next bytes of the content, in pieces of any size.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.whole.update(bytes);
+        self.cutter.push(bytes);
+    }
+
+    /// The recipe of all bytes pushed.
+    #[must_use]
+    pub fn finish(self) -> Recipe {
+        self.cutter.finish(self.whole.finalize().into())
+    }
+}
+
+/// The part of a [`Chunker`] that finds the chunks, for those who hash the whole
+/// elsewhere.
+#[derive(Default)]
+pub struct Cutter {
     /// Bytes after the last cut: less than [`CERTAIN_BYTES`] between calls.
     held: Vec<u8>,
     offset: u64,
@@ -118,7 +145,7 @@ pub struct Chunker {
 /// Once so many bytes are held, their first cut depends on no later byte.
 const CERTAIN_BYTES: usize = 2 * CHUNK_BYTES_MAX as usize;
 
-impl Chunker {
+impl Cutter {
     /// At the beginning of a content.
     #[must_use]
     pub fn new() -> Self {
@@ -126,7 +153,7 @@ impl Chunker {
     }
 
     /// At the beginning of a content that probably is much like `old`. Gives
-    /// the same recipe as [`Chunker::new`], but where nothing changed it hashes
+    /// the same recipe as [`Cutter::new`], but where nothing changed it hashes
     /// at the old cuts, which is faster than looking for cuts.
     #[must_use]
     pub fn expecting(old: &Recipe) -> Self {
@@ -138,20 +165,19 @@ impl Chunker {
 
     /// The next bytes of the content, in pieces of any size.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.whole.update(bytes);
         for piece in bytes.chunks(CHUNK_BYTES_MAX as usize) {
             self.held.extend_from_slice(piece);
             self.cut_while(|left| left >= CERTAIN_BYTES);
         }
     }
 
-    /// The recipe of all bytes pushed.
+    /// The recipe of all bytes pushed, whose hash is `content`.
     #[must_use]
-    pub fn finish(mut self) -> Recipe {
+    pub fn finish(mut self, content: ContentId) -> Recipe {
         self.cut_while(|left| left > 0);
         self.close_group();
         Recipe {
-            content: self.whole.finalize().into(),
+            content,
             length: self.offset,
             groups: self.groups,
         }
@@ -322,8 +348,12 @@ mod tests {
         ] {
             let recipe = Recipe::of(&content);
             assert_eq!(recipe.content, ContentId::of(&content));
-            let mut missing =
-                Missing::new(recipe.length, recipe.group_list().collect(), &[]).unwrap();
+            let mut missing = Missing::new(
+                recipe.length,
+                recipe.group_list().collect(),
+                &[] as &[Recipe],
+            )
+            .unwrap();
             let mut offset = 0;
             for (index, group) in (0..).zip(&recipe.groups) {
                 missing.chunks(index, group.chunk_list()).unwrap();
@@ -366,9 +396,9 @@ mod tests {
                 let end = new.len().min(start + removed);
                 new.splice(start..end, noise(seed, added));
             }
-            let mut chunker = Chunker::expecting(&Recipe::of(&old));
-            chunker.push(&new);
-            prop_assert_eq!(chunker.finish(), Recipe::of(&new));
+            let mut cutter = Cutter::expecting(&Recipe::of(&old));
+            cutter.push(&new);
+            prop_assert_eq!(cutter.finish(ContentId::of(&new)), Recipe::of(&new));
         }
     }
 
@@ -379,9 +409,9 @@ mod tests {
         for next in recipe.chunks().skip(1) {
             let mut new = old.clone();
             new[usize::try_from(next.offset).unwrap()] ^= 1;
-            let mut chunker = Chunker::expecting(&recipe);
-            chunker.push(&new);
-            assert_eq!(chunker.finish(), Recipe::of(&new));
+            let mut cutter = Cutter::expecting(&recipe);
+            cutter.push(&new);
+            assert_eq!(cutter.finish(ContentId::of(&new)), Recipe::of(&new));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod journal;
 pub mod lock;
 pub mod mount;
 pub mod observed;
+pub mod recipes;
 pub mod replica;
 pub mod root;
 pub mod scan;

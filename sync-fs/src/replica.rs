@@ -19,6 +19,7 @@ mod checkpoint;
 mod commit;
 mod contents;
 mod drift;
+mod follow;
 mod intake;
 mod judge;
 mod large;
@@ -43,7 +44,7 @@ pub use large::{LargeIntake, LocalSource};
 pub use options::ReplicaOptions;
 pub use recover::{Basis, Recovery, ReplicaError};
 
-use crate::{observed::Observed, root::Root};
+use crate::{observed::Observed, recipes::Recipes, root::Root};
 use apply::Pending;
 use checkpoint::Unsynced;
 use contents::Contents;
@@ -67,6 +68,7 @@ pub struct Replica {
     pending: Option<Pending>,
     recent: RecentSeconds,
     unsynced: Unsynced,
+    recipes: Recipes,
 }
 
 impl Replica {

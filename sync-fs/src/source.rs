@@ -11,10 +11,11 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sync_core::{
     Epoch, FileEntry, Generation, Manifest, Position, Preset, RelPath, exclude::Rules,
+    recipe::Recipe,
 };
 use thiserror::Error;
 
@@ -24,6 +25,7 @@ pub use observation::{Observation, Observations, State};
 use crate::{
     mount::{self, WorkError},
     observed::{Observed, Sighting},
+    recipes::{RecipeJob, Recipes},
     root::{DiskError, Identity, Root, RootError},
     state::{Loaded, Snapshot, TreeState},
 };
@@ -112,6 +114,7 @@ pub struct Source {
     identity: Identity,
     accepted: Observed,
     artifacts: HashMap<RelPath, Box<str>>,
+    recipes: Recipes,
 }
 
 impl Source {
@@ -140,6 +143,7 @@ impl Source {
             identity,
             accepted,
             artifacts: HashMap::new(),
+            recipes: Recipes::default(),
         })
     }
 
@@ -167,6 +171,7 @@ impl Source {
                 artifact,
             } => {
                 self.remember(path, artifact.as_deref());
+                self.recipes.note(path, entry);
                 self.accepted.put(Sighting {
                     path: path.clone(),
                     entry: entry.clone(),
@@ -176,6 +181,7 @@ impl Source {
             }
             State::Missing { .. } | State::Excluded => {
                 self.artifacts.remove(path);
+                self.recipes.forget(path);
                 self.accepted.remove(path).is_some()
             }
             State::Unstable | State::Unreadable(_) | State::IllFormed(_) => false,
@@ -195,7 +201,18 @@ impl Source {
     /// # Errors
     /// Where it is not, or no longer, as long as `entry` says.
     pub fn open_large(&self, path: &RelPath, entry: &FileEntry) -> Result<LargeSource, Gone> {
-        LargeSource::open(&self.root, path, entry)
+        let recipe = self.recipes.last(path).cloned();
+        LargeSource::open(&self.root, path, entry, recipe)
+    }
+
+    /// A large file whose recipe is not known yet, to be read elsewhere.
+    pub fn next_recipe(&mut self) -> Option<RecipeJob> {
+        self.recipes.next(&self.root, self.accepted.manifest())
+    }
+
+    /// Remembers the recipe of the file at `path`.
+    pub fn note_recipe(&mut self, path: &RelPath, recipe: Arc<Recipe>) {
+        self.recipes.put(path, recipe, self.accepted.manifest());
     }
 
     /// Whether what is on the disk may be believed: the root is there, is the

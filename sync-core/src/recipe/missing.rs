@@ -5,9 +5,12 @@
 //! already has, and bytes to fetch. Whether the result is right is proved by
 //! the content's hash, not here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use super::{Recipe, group_id};
+use super::{Chunk, Group, Recipe, group_id};
 use crate::{
     codec::Malformed,
     content::ContentId,
@@ -111,7 +114,7 @@ impl Missing {
     pub fn new(
         length: u64,
         groups: Vec<(ContentId, u64)>,
-        local: &[Recipe],
+        local: &[impl Borrow<Recipe>],
     ) -> Result<Self, Malformed> {
         check_groups(length, &groups)?;
         let mut missing = Self {
@@ -122,7 +125,7 @@ impl Missing {
             chunks: BTreeMap::new(),
         };
         for (source, recipe) in local.iter().enumerate() {
-            missing.index(source, recipe);
+            missing.index(source, recipe.borrow());
         }
         missing.unknown = (0..)
             .zip(&missing.groups)
@@ -186,6 +189,47 @@ impl Missing {
             }
         }
         runs.done
+    }
+}
+
+/// What the peer says of its content, made a recipe of one's own.
+impl Missing {
+    /// The recipe of the peer's content, once no group is unknown. `local` are
+    /// the recipes that were compared. The lists were checked against each
+    /// other; the bytes are proved by the hash of the whole.
+    #[must_use]
+    pub fn recipe(&self, content: ContentId, local: &[impl Borrow<Recipe>]) -> Option<Recipe> {
+        let mut offset = 0;
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for (index, group) in (0..).zip(&self.groups) {
+            let list = match self.chunks.get(&index) {
+                Some(chunks) => chunks.clone(),
+                None => self.local_list(group, local)?,
+            };
+            let chunks = list.into_iter().map(|(id, length)| {
+                let chunk = Chunk { id, offset, length };
+                offset += u64::from(length);
+                chunk
+            });
+            groups.push(Group::of(chunks.collect()));
+        }
+        Some(Recipe {
+            content,
+            length: offset,
+            groups,
+        })
+    }
+
+    fn local_list(
+        &self,
+        group: &(ContentId, u64),
+        local: &[impl Borrow<Recipe>],
+    ) -> Option<Vec<(ContentId, u32)>> {
+        let place = self.local_groups.get(group)?;
+        let groups = &local.get(place.source)?.borrow().groups;
+        let starts = |group: &Group| group.chunks.first().map_or(0, |chunk| chunk.offset);
+        let at = groups.partition_point(|group| starts(group) < place.offset);
+        groups.get(at).map(Group::chunk_list)
     }
 }
 
@@ -257,6 +301,8 @@ mod tests {
 
     use super::*;
 
+    const NONE: &[Recipe] = &[];
+
     /// Pseudo-random bytes, the same in every run.
     fn noise(seed: u8, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -268,14 +314,19 @@ mod tests {
     }
 
     /// The whole conversation of a fetch, both sides honest.
-    fn runs_between(new: &Recipe, local: &[Recipe]) -> (Vec<Run>, usize) {
+    fn missing_between(new: &Recipe, local: &[Recipe]) -> (Missing, usize) {
         let mut missing = Missing::new(new.length, new.group_list().collect(), local).unwrap();
         let unknown: Vec<u32> = missing.unknown_groups().collect();
         for group in &unknown {
             let chunks = new.groups[*group as usize].chunk_list();
             missing.chunks(*group, chunks).unwrap();
         }
-        (missing.runs(), unknown.len())
+        (missing, unknown.len())
+    }
+
+    fn runs_between(new: &Recipe, local: &[Recipe]) -> (Vec<Run>, usize) {
+        let (missing, unknown) = missing_between(new, local);
+        (missing.runs(), unknown)
     }
 
     fn build(runs: &[Run], peer: &[u8], local: &[&[u8]]) -> Vec<u8> {
@@ -324,8 +375,10 @@ mod tests {
                 let end = new.len().min(start + removed);
                 new.splice(start..end, noise(seed, added));
             }
-            let (runs, _) = runs_between(&Recipe::of(&new), &[Recipe::of(&old)]);
-            prop_assert_eq!(build(&runs, &new, &[&old]), new);
+            let (recipe, local) = (Recipe::of(&new), [Recipe::of(&old)]);
+            let (missing, _) = missing_between(&recipe, &local);
+            prop_assert_eq!(missing.recipe(recipe.content, &local), Some(recipe));
+            prop_assert_eq!(build(&missing.runs(), &new, &[&old]), new);
         }
     }
 
@@ -379,13 +432,13 @@ mod tests {
         for (length, lengths) in groups {
             let list = lengths.iter().map(|length| (id, *length)).collect();
             assert!(
-                Missing::new(*length, list, &[]).is_err(),
+                Missing::new(*length, list, NONE).is_err(),
                 "{length} {lengths:?}"
             );
         }
         let recipe = Recipe::of(&noise(11, 300_000));
         let honest = recipe.groups[0].chunk_list();
-        let mut missing = Missing::new(recipe.length, recipe.group_list().collect(), &[]).unwrap();
+        let mut missing = Missing::new(recipe.length, recipe.group_list().collect(), NONE).unwrap();
         let mut swapped = honest.clone();
         swapped.swap(0, 1);
         let mut longer = honest.clone();

@@ -217,6 +217,15 @@ impl ActiveTree {
         }
     }
 
+    /// Whether a passive may be fetching a large content.
+    pub(super) fn is_serving(&self) -> bool {
+        !self
+            .large
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// Where a large content that is being served lies.
     pub(super) fn served(&self, content: &ContentId) -> Option<(RelPath, FileEntry)> {
         let large = self.large.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use sync_core::{
-    ContentId, FileEntry, TreeName,
+    ContentId, FileEntry, RelPath, TreeName,
     codec::Malformed,
     limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX},
-    recipe::{Missing, Run},
+    recipe::{Missing, Recipe, Run},
     wire::{FETCH_GROUPS_MAX, FetchAnswer, FetchRequest, Opening, Refusal},
 };
 
@@ -39,15 +39,16 @@ pub(super) async fn content(
         content: file.content,
     };
     stream.send(&opening).await?;
-    let runs = if sources.is_empty() {
-        vec![Run::Fetch {
+    let (runs, recipe) = if sources.is_empty() {
+        let whole = Run::Fetch {
             offset: 0,
             length: file.length,
-        }]
+        };
+        (vec![whole], None)
     } else {
         let mut missing = Missing::new(file.length, groups(&mut stream).await?, &sources)?;
         chunks(&mut stream, &mut missing).await?;
-        missing.runs()
+        (missing.runs(), missing.recipe(file.content, &sources))
     };
     for run in runs {
         match run {
@@ -64,7 +65,9 @@ pub(super) async fn content(
         }
     }
     stream.finish().await?;
-    tree.finish_large().await?.map_err(SessionError::Refused)
+    tree.finish_large(recipe)
+        .await?
+        .map_err(SessionError::Refused)
 }
 
 async fn groups(stream: &mut Stream) -> Result<Vec<(ContentId, u64)>, SessionError> {
@@ -174,9 +177,10 @@ pub(super) async fn serve(
         stream.send(&FetchAnswer::Superseded).await?;
         return Ok(());
     };
+    let at = path.clone();
     let opened = tree
         .thread
-        .run(move |tree| tree.source.open_large(&path, &file))
+        .run(move |tree| tree.source.open_large(&at, &file))
         .await?;
     let Ok(source) = opened else {
         stream.send(&FetchAnswer::Superseded).await?;
@@ -184,6 +188,7 @@ pub(super) async fn serve(
     };
     let mut serving = Serving {
         tree,
+        path,
         stream,
         source: Some(source),
         recipe: None,
@@ -200,9 +205,10 @@ pub(super) async fn serve(
 
 struct Serving {
     tree: ActiveTree,
+    path: RelPath,
     stream: Stream,
     source: Option<sync_fs::source::LargeSource>,
-    recipe: Option<sync_core::recipe::Recipe>,
+    recipe: Option<Arc<Recipe>>,
 }
 
 impl Serving {
@@ -248,7 +254,12 @@ impl Serving {
             let Ok(recipe) = self.with_source(|source| source.recipe()).await? else {
                 return Ok(false);
             };
-            self.recipe = Some(recipe);
+            self.recipe = Some(Arc::clone(&recipe));
+            let path = self.path.clone();
+            self.tree
+                .thread
+                .run(move |tree| tree.source.note_recipe(&path, recipe))
+                .await?;
         }
         let recipe = self.recipe.as_ref().ok_or_else(unexpected)?;
         let all: Vec<_> = recipe.group_list().collect();

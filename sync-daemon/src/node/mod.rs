@@ -20,6 +20,7 @@ mod active;
 mod audit;
 mod bootstrap;
 mod catchup;
+mod cutter;
 mod directories;
 mod drift;
 mod error;

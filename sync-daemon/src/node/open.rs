@@ -32,6 +32,7 @@ use tracing::{info, warn};
 use super::{
     NodeMode,
     active::{ActiveTree, SourceThread},
+    cutter,
     drift::DriftWatch,
     error::with_causes,
     keeper,
@@ -222,6 +223,12 @@ impl Trees {
         if standing.role == Role::Active {
             let (active, publisher) =
                 open_source(config, tree, work_dir, standing, Arc::clone(&self.releases)).await?;
+            if self.mode == NodeMode::Daemon {
+                let kept = active.clone();
+                tasks.spawn(async move {
+                    let Stopped = cutter::keep_active(kept).await;
+                });
+            }
             self.active.insert(tree.name.clone(), active);
             self.publishers.push(publisher);
         } else {
@@ -239,6 +246,10 @@ impl Trees {
                 passive.looks = Some(looks);
                 tasks.spawn(async move {
                     let Stopped = watch.run().await;
+                });
+                let kept = passive.clone();
+                tasks.spawn(async move {
+                    let Stopped = cutter::keep_passive(kept).await;
                 });
             }
             let kept = passive.clone();

@@ -199,16 +199,19 @@ impl Replica {
             match effect {
                 Effect::Put(sighting) => {
                     self.unsynced.note(&sighting.path);
+                    self.recipes.note(&sighting.path, &sighting.entry);
                     fresh.push(sighting);
                 }
                 Effect::Gone(path) => {
                     self.unsynced.note(&path);
+                    self.recipes.forget(&path);
                     self.take_up(std::mem::take(&mut fresh));
                     self.agreed.remove(&path);
                 }
             }
         }
         self.take_up(fresh);
+        self.recipes.none_comes();
     }
 
     fn take_up(&mut self, sightings: Vec<Sighting>) {

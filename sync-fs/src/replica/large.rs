@@ -4,34 +4,51 @@
 //! Which pieces is worked out by [`sync_core::recipe`]; this is the file. What
 //! counts is the hash of the whole at the end.
 
+use std::sync::Arc;
+
 use sync_core::{
-    ContentId, Entry, FileEntry, RelPath,
-    generation::Action,
-    limits::SMALL_CONTENT_BYTES_MAX,
-    recipe::{Chunker, Recipe},
+    ContentId, Entry, FileEntry, RelPath, generation::Action, limits::SMALL_CONTENT_BYTES_MAX,
+    recipe::Recipe,
 };
 
 use super::{
     Replica,
-    contents::{has_content, partial_name, staging},
+    contents::{hash, partial_name, staging},
+    follow::{FOLLOWED_BYTES_MIN, Follower},
     intake::{Intake, IntakeError},
+    judge::{History, Judge},
 };
-use crate::root::{AbsentIsNone, DiskError, HeldFile, READ_BYTES, Target};
+use crate::{
+    recipes::{self, RecipeJob},
+    root::{AbsentIsNone, DiskError, HeldFile, Target},
+};
 
 /// Local files whose recipes are compared with a peer's: each costs a read.
 const SOURCES_MAX: usize = 4;
+/// Bytes copied inside the kernel before they are hashed, while they are still
+/// in the processor's reach.
+const COPIED_AT_ONCE: u64 = 4 << 20;
 
 /// A local file of which a large content may be built.
 #[derive(Debug)]
 pub struct LocalSource {
     file: HeldFile,
-    recipe: Recipe,
+    recipe: Arc<Recipe>,
+    /// Whose recipe was remembered and not read now.
+    remembered: Option<RelPath>,
+}
+
+/// A local file that may have parts of a content, and what is known of it.
+#[derive(Debug)]
+struct Candidate {
+    file: HeldFile,
+    remembered: Option<(RelPath, Arc<Recipe>)>,
 }
 
 impl LocalSource {
     /// What the file is made of.
     #[must_use]
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &Arc<Recipe> {
         &self.recipe
     }
 }
@@ -41,43 +58,20 @@ impl LocalSource {
 pub struct LargeIntake {
     path: RelPath,
     entry: FileEntry,
-    file: HeldFile,
-    candidates: Vec<HeldFile>,
+    file: Arc<HeldFile>,
+    candidates: Vec<Candidate>,
     sources: Vec<LocalSource>,
-    in_order: InOrder,
+    in_order: Option<InOrder>,
+    /// Why the file is lost.
+    sync_failure: Option<DiskError>,
 }
 
-/// The hash over the bytes written so far while they come first to last: then
-/// the file need not be read again.
+/// The work that follows the bytes while they come first to last: then the file
+/// need not be read again.
 #[derive(Debug)]
 struct InOrder {
-    hasher: blake3::Hasher,
+    follower: Follower,
     length: u64,
-    broken: bool,
-}
-
-impl InOrder {
-    fn new() -> Self {
-        Self {
-            hasher: blake3::Hasher::new(),
-            length: 0,
-            broken: false,
-        }
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        if self.broken || offset != self.length {
-            self.broken = true;
-            return;
-        }
-        self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-
-    fn content(&self, length: u64) -> Option<ContentId> {
-        let whole = !self.broken && self.length == length;
-        whole.then(|| self.hasher.finalize().into())
-    }
 }
 
 impl Replica {
@@ -94,14 +88,19 @@ impl Replica {
             return Err(IntakeError::WrongSize { path, length });
         }
         match self.start_large(intake, &path, entry) {
-            Ok((file, candidates)) => Ok(LargeIntake {
-                path,
-                entry,
-                file,
-                candidates,
-                sources: Vec::new(),
-                in_order: InOrder::new(),
-            }),
+            Ok((file, candidates)) => {
+                let file = Arc::new(file);
+                let followed = entry.length >= FOLLOWED_BYTES_MIN;
+                Ok(LargeIntake {
+                    path,
+                    entry,
+                    in_order: followed.then(|| InOrder::behind(&file)),
+                    sync_failure: None,
+                    file,
+                    candidates,
+                    sources: Vec::new(),
+                })
+            }
             Err(source) => Err(IntakeError::Disk { path, source }),
         }
     }
@@ -111,14 +110,34 @@ impl Replica {
         intake: &Intake,
         path: &RelPath,
         entry: FileEntry,
-    ) -> Result<(HeldFile, Vec<HeldFile>), DiskError> {
-        let mut candidates = Vec::new();
-        candidates.extend(self.earlier_attempt(&entry)?);
+    ) -> Result<(HeldFile, Vec<Candidate>), DiskError> {
+        let earlier = self.earlier_attempt(&entry)?.map(|file| Candidate {
+            file,
+            remembered: None,
+        });
+        let mut candidates: Vec<Candidate> = earlier.into_iter().collect();
         for path in self.alike(intake, path, entry.length) {
-            candidates.extend(self.root.open_file(&path).absent_is_none()?);
+            candidates.extend(self.candidate(path)?);
         }
         candidates.truncate(SOURCES_MAX);
         Ok((self.contents.start(&self.work, &entry)?, candidates))
+    }
+
+    /// The file at `path`, with its recipe if that is remembered and the file is
+    /// still the one that was put there.
+    fn candidate(&self, path: RelPath) -> Result<Option<Candidate>, DiskError> {
+        let Some((file, stat)) = self.root.open_and_stat(&path).absent_is_none()? else {
+            return Ok(None);
+        };
+        let history = History::new();
+        let judge = Judge {
+            agreed: &self.agreed,
+            history: &history,
+        };
+        let agreed = judge.proven(&path, &stat).and_then(Entry::as_file);
+        let recipe = agreed.and_then(|agreed| self.recipes.of(&path, agreed).cloned());
+        let remembered = recipe.map(|recipe| (path, recipe));
+        Ok(Some(Candidate { file, remembered }))
     }
 
     /// The file an earlier attempt left, without a name, so that its space goes
@@ -159,27 +178,59 @@ impl Replica {
             .collect()
     }
 
-    /// Checks and keeps a large content that has arrived.
+    /// Checks and keeps a large content that has arrived; `recipe` is what the
+    /// peer says it is made of.
     ///
     /// # Errors
     /// Where it is not the one announced, or the disk fails.
-    pub fn finish(&mut self, large: LargeIntake) -> Result<(), IntakeError> {
+    pub fn finish(
+        &mut self,
+        mut large: LargeIntake,
+        recipe: Option<Recipe>,
+    ) -> Result<(), IntakeError> {
         let path = large.path.clone();
-        let disk = |source| IntakeError::Disk {
-            path: large.path.clone(),
-            source,
-        };
-        let id = large.entry.content;
-        let is_right = match large.in_order.content(large.entry.length) {
-            Some(content) => content == id,
-            None => has_content(&large.file, id).map_err(disk)?,
-        };
-        if !is_right {
+        let content = large.content();
+        if large.says(content)? != Some(large.entry.content) {
+            // A recipe that was remembered may be to blame.
+            for remembered in large.sources.iter().filter_map(|it| it.remembered.as_ref()) {
+                self.recipes.forget(remembered);
+            }
             return Err(IntakeError::WrongContent { path });
         }
-        self.contents
-            .finish(&self.work, &large.file, id)
-            .map_err(disk)
+        let kept = self
+            .contents
+            .finish(&self.work, &large.file, large.entry.content);
+        large.says(kept)?;
+        if let Some(recipe) = recipe {
+            self.recipes.comes(recipe);
+        }
+        Ok(())
+    }
+
+    /// A large file whose recipe is not known yet, to be read elsewhere.
+    pub fn next_recipe(&mut self) -> Option<RecipeJob> {
+        self.recipes.next(&self.root, self.agreed.manifest())
+    }
+
+    /// Remembers the recipe of the file at `path`.
+    pub fn note_recipe(&mut self, path: &RelPath, recipe: Recipe) {
+        let manifest = self.agreed.manifest();
+        self.recipes.put(path, Arc::new(recipe), manifest);
+    }
+}
+
+impl InOrder {
+    fn behind(file: &Arc<HeldFile>) -> Self {
+        Self {
+            follower: Follower::start(file),
+            length: 0,
+        }
+    }
+}
+
+impl Drop for LargeIntake {
+    fn drop(&mut self) {
+        self.out_of_order();
     }
 }
 
@@ -197,9 +248,19 @@ impl LargeIntake {
     /// # Errors
     /// Where a file cannot be read.
     pub fn local_sources(&mut self) -> Result<&[LocalSource], IntakeError> {
-        for file in std::mem::take(&mut self.candidates) {
-            let recipe = self.says(recipe_of(&file))?;
-            self.sources.push(LocalSource { file, recipe });
+        for Candidate { file, remembered } in std::mem::take(&mut self.candidates) {
+            let (remembered, recipe) = match remembered {
+                Some((path, recipe)) => (Some(path), recipe),
+                None => match self.says(recipes::make(&file, None))? {
+                    Some(recipe) => (None, Arc::new(recipe)),
+                    None => continue, // it does not hold still
+                },
+            };
+            self.sources.push(LocalSource {
+                file,
+                recipe,
+                remembered,
+            });
         }
         Ok(&self.sources)
     }
@@ -216,25 +277,69 @@ impl LargeIntake {
         length: u64,
     ) -> Result<(), IntakeError> {
         self.expect_within(offset, length)?;
-        let Some(source) = self.sources.get(source) else {
+        if source >= self.sources.len() {
             return Err(self.out_of_place());
-        };
-        self.in_order.broken = true;
-        let copied = self
-            .file
-            .copy_from(&source.file, local_offset, offset, length);
-        self.says(copied)
+        }
+        let mut done = 0;
+        while done < length {
+            let piece = COPIED_AT_ONCE.min(length - done);
+            let source = &self.sources[source].file;
+            let (from, to) = (local_offset + done, offset + done);
+            let copied = self.file.copy_from(source, from, to, piece);
+            self.says(copied)?;
+            if let Some(in_order) = self.in_order_at(to, piece) {
+                in_order.follower.copied(to, to + piece);
+            }
+            done += piece;
+        }
+        Ok(())
     }
 
     /// Takes bytes that came.
     ///
     /// # Errors
     /// Where the bytes go beyond the content, or the disk fails.
-    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), IntakeError> {
+    pub fn write_at(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), IntakeError> {
         self.expect_within(offset, bytes.len() as u64)?;
-        self.in_order.write(offset, bytes);
-        let written = self.file.write_all_at(bytes, offset);
-        self.says(written)
+        let written = self.file.write_all_at(&bytes, offset);
+        self.says(written)?;
+        if let Some(in_order) = self.in_order_at(offset, bytes.len() as u64) {
+            in_order.follower.wrote(bytes);
+        }
+        Ok(())
+    }
+
+    /// What follows the bytes, if these are the next ones.
+    fn in_order_at(&mut self, offset: u64, length: u64) -> Option<&InOrder> {
+        if self.in_order.as_ref()?.length != offset {
+            self.out_of_order();
+        }
+        let in_order = self.in_order.as_mut()?;
+        in_order.length += length;
+        Some(in_order)
+    }
+
+    fn out_of_order(&mut self) {
+        if let Some(in_order) = self.in_order.take() {
+            self.sync_failure = in_order.follower.abandon().err();
+        }
+    }
+
+    /// The hash of what was built; `None` where the file does not hold still.
+    fn content(&mut self) -> Result<Option<ContentId>, DiskError> {
+        match self.in_order.take() {
+            Some(in_order) if in_order.length == self.entry.length => {
+                in_order.follower.finish().map(Some)
+            }
+            other => {
+                self.in_order = other;
+                self.out_of_order();
+                if let Some(failure) = self.sync_failure.take() {
+                    return Err(failure);
+                }
+                Ok(hash(&self.file)?.map(|hashed| hashed.content))
+            }
+        }
     }
 
     fn expect_within(&self, offset: u64, length: u64) -> Result<(), IntakeError> {
@@ -257,19 +362,5 @@ impl LargeIntake {
             path: self.path.clone(),
             source,
         })
-    }
-}
-
-fn recipe_of(file: &HeldFile) -> Result<Recipe, DiskError> {
-    let mut chunker = Chunker::new();
-    let mut buffer = vec![0; READ_BYTES];
-    let mut offset = 0;
-    loop {
-        let count = file.read_at(&mut buffer, offset)?;
-        if count == 0 {
-            return Ok(chunker.finish());
-        }
-        chunker.push(&buffer[..count]);
-        offset += count as u64;
     }
 }

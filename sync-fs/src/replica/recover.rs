@@ -36,6 +36,7 @@ use super::{
 use crate::{
     journal::{Found, Journal, JournalError},
     observed::Observed,
+    recipes::Recipes,
     root::{DiskError, Root, RootError},
     scan::ScanError,
     state::{Loaded, TreeState},
@@ -148,6 +149,7 @@ impl Replica {
             pending: None,
             recent: RecentSeconds::default(),
             unsynced: Unsynced::default(),
+            recipes: Recipes::default(),
             options,
             root,
             work,

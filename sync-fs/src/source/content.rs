@@ -1,13 +1,15 @@
 //! The contents behind a manifest, read as they are sent: what is on the disk is
 //! given away only if it is still what the manifest says.
 
-use sync_core::{
-    ContentId, FileEntry, RelPath,
-    recipe::{Chunker, Recipe},
-};
+use std::sync::Arc;
+
+use sync_core::{ContentId, FileEntry, RelPath, recipe::Recipe};
 use thiserror::Error;
 
-use crate::root::{DiskError, HeldFile, Place, READ_BYTES, Root};
+use crate::{
+    recipes,
+    root::{DiskError, HeldFile, Place, Root},
+};
 
 /// A content that the disk does not have any more. The change is seen by the
 /// next look; what waits for this content is planned anew.
@@ -48,14 +50,22 @@ pub(super) fn read(root: &Root, path: &RelPath, entry: &FileEntry) -> Result<Vec
 pub struct LargeSource {
     file: HeldFile,
     entry: FileEntry,
+    /// Of this content, or of the one that stood there before.
+    known: Option<Arc<Recipe>>,
 }
 
 impl LargeSource {
-    pub(super) fn open(root: &Root, path: &RelPath, entry: &FileEntry) -> Result<Self, Gone> {
+    pub(super) fn open(
+        root: &Root,
+        path: &RelPath,
+        entry: &FileEntry,
+        known: Option<Arc<Recipe>>,
+    ) -> Result<Self, Gone> {
         let (file, stat) = root.open_and_stat(path)?;
         let source = Self {
             file,
             entry: *entry,
+            known,
         };
         if stat.length == entry.length {
             Ok(source)
@@ -70,22 +80,19 @@ impl LargeSource {
         self.entry.length
     }
 
-    /// How the content is made of chunks. Reads all of it, and checks that it is
-    /// the one meant.
+    /// How the content is made of chunks. Unless that is known, all of it is
+    /// read, and checked to be the one meant.
     ///
     /// # Errors
     /// Where it is not, or reading fails.
-    pub fn recipe(&self) -> Result<Recipe, Gone> {
-        let mut chunker = Chunker::new();
-        let mut buffer = vec![0; READ_BYTES];
-        let stable = self
-            .file
-            .read_through(&mut buffer, |bytes| chunker.push(bytes))?;
-        let recipe = chunker.finish();
-        if stable.is_some() && recipe.content == self.entry.content {
-            Ok(recipe)
-        } else {
-            Err(self.changed())
+    pub fn recipe(&self) -> Result<Arc<Recipe>, Gone> {
+        let content = self.entry.content;
+        if let Some(known) = self.known.as_ref().filter(|it| it.content == content) {
+            return Ok(Arc::clone(known));
+        }
+        match recipes::make(&self.file, self.known.as_deref())? {
+            Some(recipe) if recipe.content == content => Ok(Arc::new(recipe)),
+            _ => Err(self.changed()),
         }
     }
 

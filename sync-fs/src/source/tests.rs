@@ -384,7 +384,7 @@ fn contents_are_given_away_only_while_they_are_what_the_manifest_says() {
         b"content"
     );
     let held = source.open_large(&path("large"), &big).unwrap();
-    assert_eq!(held.recipe().unwrap(), Recipe::of(large.as_bytes()));
+    assert_eq!(held.recipe().unwrap(), Recipe::of(large.as_bytes()).into());
     let mut piece = [0; 6];
     held.read_at(&mut piece, 10).unwrap();
     assert_eq!(&piece, b"abcdef");

@@ -6,7 +6,7 @@ use sync_core::{
     limits::SMALL_CONTENT_BYTES_MAX,
     recipe::{Missing, Recipe, Run},
 };
-use sync_fs::replica::IntakeError;
+use sync_fs::replica::{IntakeError, LargeIntake};
 
 use crate::{
     model::{SECONDS, path},
@@ -90,7 +90,7 @@ fn a_small_edit_fetches_little_and_copies_the_rest() {
     let mut large = world.replica.large(&intake, wanted[0].0).unwrap();
 
     let peer = Recipe::of(&new);
-    let local: Vec<Recipe> = large
+    let local: Vec<_> = large
         .local_sources()
         .unwrap()
         .iter()
@@ -103,29 +103,115 @@ fn a_small_edit_fetches_little_and_copies_the_rest() {
         let chunks = peer.groups[group as usize].chunk_list();
         missing.chunks(group, chunks).unwrap();
     }
+    let fetched = build(&mut large, &missing.runs(), &new);
+    assert!(fetched < 600_000, "{fetched} bytes for an edit of 20");
+    world.replica.finish(large, None).unwrap();
+    let committed = world.replica.commit(intake).unwrap();
+    world.replica.apply(committed).unwrap();
+    world.assert_in_sync();
+}
+
+/// Carries out a fetch as the daemon does; gives the bytes fetched.
+fn build(large: &mut LargeIntake, runs: &[Run], new: &[u8]) -> u64 {
     let mut fetched = 0;
-    for run in missing.runs() {
-        match run {
+    for run in runs {
+        match *run {
             Run::Copy {
                 source,
                 local_offset,
                 offset,
                 length,
-            } => {
-                large
-                    .copy_local(source, local_offset, offset, length)
-                    .unwrap();
-            }
+            } => large
+                .copy_local(source, local_offset, offset, length)
+                .unwrap(),
             Run::Fetch { offset, length } => {
                 let start = usize::try_from(offset).unwrap();
                 let end = start + usize::try_from(length).unwrap();
-                large.write_at(offset, &new[start..end]).unwrap();
+                large.write_at(offset, new[start..end].to_vec()).unwrap();
                 fetched += length;
             }
         }
     }
-    assert!(fetched < 600_000, "{fetched} bytes for an edit of 20");
-    world.replica.finish(large).unwrap();
+    fetched
+}
+
+#[test]
+fn a_remembered_recipe_is_used_and_one_that_is_wrong_is_found_out() {
+    let mut world = World::new();
+    let old = noise(9 << 20, 31);
+    let mut new = old.clone();
+    new.splice(2_000_000..2_000_000, *b"twenty more bytes!!!");
+    world.active.file("a.war", &old);
+    world.push();
+    let (at, honest) = world.replica.next_recipe().unwrap().run().unwrap();
+    assert!(honest == Recipe::of(&old));
+    // Chunks in another order: what is copied by it is not what it says.
+    let mut wrong = honest.clone();
+    let first = wrong.groups[0].chunks.clone();
+    wrong.groups[0].chunks[0].id = first[1].id;
+    world.replica.note_recipe(&at, wrong);
+
+    world.active.file_at("a.war", &new, SECONDS + 1);
+    for is_right in [false, true] {
+        let mut intake = world.begin().unwrap();
+        let (index, _) = world.replica.wanted_large(&mut intake).unwrap()[0];
+        let mut large = world.replica.large(&intake, index).unwrap();
+        // The last one: what the failed attempt left comes before it.
+        let source = large.local_sources().unwrap().last().unwrap();
+        assert_eq!(**source.recipe() == honest, is_right);
+        let mut runs = vec![Run::Copy {
+            source: 0,
+            local_offset: 0,
+            offset: 0,
+            length: 1_000_000,
+        }];
+        if is_right {
+            runs.push(Run::Fetch {
+                offset: 1_000_000,
+                length: new.len() as u64 - 1_000_000,
+            });
+        } else {
+            runs.push(Run::Copy {
+                source: 0,
+                local_offset: 1_000_000,
+                offset: 1_000_000,
+                length: new.len() as u64 - 1_000_020,
+            });
+            runs.push(Run::Fetch {
+                offset: new.len() as u64 - 20,
+                length: 20,
+            });
+        }
+        build(&mut large, &runs, &new);
+        let finished = world.replica.finish(large, Some(Recipe::of(&new)));
+        if is_right {
+            finished.unwrap();
+            let committed = world.replica.commit(intake).unwrap();
+            world.replica.apply(committed).unwrap();
+        } else {
+            assert!(matches!(finished, Err(IntakeError::WrongContent { .. })));
+        }
+    }
+    world.assert_in_sync();
+    assert!(
+        world.replica.next_recipe().is_none(),
+        "it came with the content"
+    );
+}
+
+#[test]
+fn bytes_out_of_order_are_read_again() {
+    let mut world = World::new();
+    let content = noise(9 << 20, 33);
+    world.active.file("a.war", &content);
+    let mut intake = world.begin().unwrap();
+    let (index, _) = world.replica.wanted_large(&mut intake).unwrap()[0];
+    let mut large = world.replica.large(&intake, index).unwrap();
+    large
+        .write_at(1 << 20, content[1 << 20..].to_vec())
+        .unwrap();
+    large.write_at(0, content[..1 << 20].to_vec()).unwrap();
+    world.replica.finish(large, None).unwrap();
     let committed = world.replica.commit(intake).unwrap();
     world.replica.apply(committed).unwrap();
     world.assert_in_sync();
@@ -140,7 +226,7 @@ fn what_an_interrupted_fetch_left_is_a_source_for_the_next() {
     let (index, _) = world.replica.wanted_large(&mut intake).unwrap()[0];
     let mut large = world.replica.large(&intake, index).unwrap();
     assert!(large.local_sources().unwrap().is_empty());
-    large.write_at(0, &content[..700_000]).unwrap();
+    large.write_at(0, content[..700_000].to_vec()).unwrap();
     drop((large, intake));
     world.reopen();
 
@@ -155,8 +241,8 @@ fn what_an_interrupted_fetch_left_is_a_source_for_the_next() {
         .take_while(|(a, b)| a.id == b.id)
         .count();
     assert!(shared > 2, "{shared} chunks need not be sent again");
-    large.write_at(0, &content).unwrap();
-    world.replica.finish(large).unwrap();
+    large.write_at(0, content.clone()).unwrap();
+    world.replica.finish(large, None).unwrap();
     let committed = world.replica.commit(intake).unwrap();
     world.replica.apply(committed).unwrap();
     world.assert_in_sync();
@@ -197,16 +283,16 @@ fn wrong_bytes_and_bytes_beyond_the_end_are_refused() {
     let mut large = world.replica.large(&intake, index).unwrap();
     for (offset, length) in [(99_999, 2), (u64::MAX, 1), (100_001, 0)] {
         assert!(
-            large.write_at(offset, &content[..length]).is_err(),
+            large.write_at(offset, content[..length].to_vec()).is_err(),
             "{offset}"
         );
     }
     assert!(large.copy_local(0, 0, 0, 1).is_err());
     let mut wrong = content;
     wrong[50_000] ^= 1;
-    large.write_at(0, &wrong).unwrap();
+    large.write_at(0, wrong.clone()).unwrap();
     assert!(matches!(
-        world.replica.finish(large),
+        world.replica.finish(large, None),
         Err(IntakeError::WrongContent { .. })
     ));
     assert!(world.replica.commit(intake).is_err());

@@ -1,7 +1,7 @@
 //! A generation on its way into a passive tree: begun, completed with contents,
 //! committed, applied, or given up.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, Position,
@@ -91,7 +91,7 @@ impl PassiveTree {
 
     /// Begins one large content; gives the recipes of local files that may have
     /// parts of it.
-    pub(in crate::node) async fn large(&self, position: u32) -> Answer<Vec<Recipe>> {
+    pub(in crate::node) async fn large(&self, position: u32) -> Answer<Vec<Arc<Recipe>>> {
         self.thread
             .run(move |tree| {
                 let intake = tree.intake.as_ref().ok_or_else(no_generation)?;
@@ -99,7 +99,7 @@ impl PassiveTree {
                 let sources = large.local_sources().map_err(refusal)?;
                 let recipes = sources
                     .iter()
-                    .map(|source| source.recipe().clone())
+                    .map(|source| Arc::clone(source.recipe()))
                     .collect();
                 tree.large = Some(large);
                 Ok(recipes)
@@ -123,19 +123,19 @@ impl PassiveTree {
     pub(in crate::node) async fn write_at(&self, offset: u64, bytes: Vec<u8>) -> Answer<()> {
         let count = bytes.len() as u64;
         let written = self
-            .with_large(move |large| large.write_at(offset, &bytes))
+            .with_large(move |large| large.write_at(offset, bytes))
             .await?;
         self.arrived(0, count);
         Ok(written)
     }
 
     /// Checks and keeps the large content under way.
-    pub(in crate::node) async fn finish_large(&self) -> Answer<()> {
+    pub(in crate::node) async fn finish_large(&self, recipe: Option<Recipe>) -> Answer<()> {
         let finished = self
             .thread
-            .run(|tree| {
+            .run(move |tree| {
                 let large = tree.large.take().ok_or_else(no_generation)?;
-                tree.replica.finish(large).map_err(refusal)
+                tree.replica.finish(large, recipe).map_err(refusal)
             })
             .await?;
         self.arrived(1, 0);
