@@ -19,7 +19,6 @@ mod checkpoint;
 mod commit;
 mod contents;
 mod drift;
-mod follow;
 mod intake;
 mod judge;
 mod large;
@@ -30,6 +29,7 @@ mod recent;
 mod recover;
 mod reserve;
 mod run;
+mod stream;
 mod swap;
 
 use sync_core::{Manifest, Position};

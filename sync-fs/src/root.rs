@@ -281,6 +281,20 @@ impl Root {
         Ok(self.open_as(path, OFlags::RDWR)?.0)
     }
 
+    /// Opens the regular file at `path` for writing past the page cache, in whole
+    /// blocks, where the file system can do that.
+    ///
+    /// # Errors
+    /// [`Cause::Absent`] where no regular file is there.
+    pub(crate) fn open_file_to_stream(&self, path: &RelPath) -> Result<HeldFile, DiskError> {
+        match self.open_as(path, OFlags::WRONLY | OFlags::DIRECT) {
+            Err(error) if Errno::from_io_error(&error.source) == Some(Errno::INVAL) => {
+                self.open_file_to_write(path)
+            }
+            result => result.map(|(file, _)| file),
+        }
+    }
+
     /// Opens the regular file at `path` for reading; tells its stat.
     pub(crate) fn open_and_stat(&self, path: &RelPath) -> Result<(HeldFile, Stat), DiskError> {
         self.open_as(path, OFlags::RDONLY)
@@ -564,7 +578,7 @@ impl Root {
     ) -> Result<T, Errno> {
         let found = self.held.find(&self.fd, path)?;
         match call(found.fd.as_fd()) {
-            Err(Errno::NOENT) if found.from_memory() => {
+            Err(Errno::NOENT) if found.is_remembered() => {
                 self.held.forget(path);
                 call(self.held.find(&self.fd, path)?.fd.as_fd())
             }

@@ -14,9 +14,9 @@ use sync_core::{
 use super::{
     Replica,
     contents::{hash, partial_name, staging},
-    follow::{FOLLOWED_BYTES_MIN, Follower},
     intake::{Intake, IntakeError},
     judge::{History, Judge},
+    stream::{STREAMED_BYTES_MIN, Stream},
 };
 use crate::{
     recipes::{self, RecipeJob},
@@ -25,9 +25,6 @@ use crate::{
 
 /// Local files whose recipes are compared with a peer's: each costs a read.
 const SOURCES_MAX: usize = 4;
-/// Bytes copied inside the kernel before they are hashed, while they are still
-/// in the processor's reach.
-const COPIED_AT_ONCE: u64 = 4 << 20;
 
 /// A local file of which a large content may be built.
 #[derive(Debug)]
@@ -58,20 +55,11 @@ impl LocalSource {
 pub struct LargeIntake {
     path: RelPath,
     entry: FileEntry,
-    file: Arc<HeldFile>,
+    file: HeldFile,
     candidates: Vec<Candidate>,
     sources: Vec<LocalSource>,
-    in_order: Option<InOrder>,
-    /// Why the file is lost.
-    sync_failure: Option<DiskError>,
-}
-
-/// The work that follows the bytes while they come first to last: then the file
-/// need not be read again.
-#[derive(Debug)]
-struct InOrder {
-    follower: Follower,
-    length: u64,
+    /// While the bytes of a large one come first to last.
+    stream: Option<Stream>,
 }
 
 impl Replica {
@@ -88,19 +76,14 @@ impl Replica {
             return Err(IntakeError::WrongSize { path, length });
         }
         match self.start_large(intake, &path, entry) {
-            Ok((file, candidates)) => {
-                let file = Arc::new(file);
-                let followed = entry.length >= FOLLOWED_BYTES_MIN;
-                Ok(LargeIntake {
-                    path,
-                    entry,
-                    in_order: followed.then(|| InOrder::behind(&file)),
-                    sync_failure: None,
-                    file,
-                    candidates,
-                    sources: Vec::new(),
-                })
-            }
+            Ok((file, stream, candidates)) => Ok(LargeIntake {
+                path,
+                entry,
+                file,
+                candidates,
+                sources: Vec::new(),
+                stream,
+            }),
             Err(source) => Err(IntakeError::Disk { path, source }),
         }
     }
@@ -110,7 +93,7 @@ impl Replica {
         intake: &Intake,
         path: &RelPath,
         entry: FileEntry,
-    ) -> Result<(HeldFile, Vec<Candidate>), DiskError> {
+    ) -> Result<(HeldFile, Option<Stream>, Vec<Candidate>), DiskError> {
         let earlier = self.earlier_attempt(&entry)?.map(|file| Candidate {
             file,
             remembered: None,
@@ -120,7 +103,12 @@ impl Replica {
             candidates.extend(self.candidate(path)?);
         }
         candidates.truncate(SOURCES_MAX);
-        Ok((self.contents.start(&self.work, &entry)?, candidates))
+        let file = self.contents.start(&self.work, &entry)?;
+        let name = partial_name(&entry.content);
+        let streamed = (entry.length >= STREAMED_BYTES_MIN)
+            .then(|| self.work.open_file_to_stream(&name))
+            .transpose()?;
+        Ok((file, streamed.map(Stream::start), candidates))
     }
 
     /// The file at `path`, with its recipe if that is remembered and the file is
@@ -219,21 +207,6 @@ impl Replica {
     }
 }
 
-impl InOrder {
-    fn behind(file: &Arc<HeldFile>) -> Self {
-        Self {
-            follower: Follower::start(file),
-            length: 0,
-        }
-    }
-}
-
-impl Drop for LargeIntake {
-    fn drop(&mut self) {
-        self.out_of_order();
-    }
-}
-
 impl LargeIntake {
     /// The file it will be, as announced.
     #[must_use]
@@ -280,65 +253,55 @@ impl LargeIntake {
         if source >= self.sources.len() {
             return Err(self.out_of_place());
         }
-        let mut done = 0;
-        while done < length {
-            let piece = COPIED_AT_ONCE.min(length - done);
-            let source = &self.sources[source].file;
-            let (from, to) = (local_offset + done, offset + done);
-            let copied = self.file.copy_from(source, from, to, piece);
-            self.says(copied)?;
-            if let Some(in_order) = self.in_order_at(to, piece) {
-                in_order.follower.copied(to, to + piece);
-            }
-            done += piece;
-        }
-        Ok(())
+        self.expect_order(offset)?;
+        let source = &self.sources[source].file;
+        let copied = match &mut self.stream {
+            Some(stream) => stream.pull(source, local_offset, length),
+            None => self.file.copy_from(source, local_offset, offset, length),
+        };
+        self.says(copied)
     }
 
     /// Takes bytes that came.
     ///
     /// # Errors
     /// Where the bytes go beyond the content, or the disk fails.
-    pub fn write_at(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), IntakeError> {
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), IntakeError> {
         self.expect_within(offset, bytes.len() as u64)?;
-        let written = self.file.write_all_at(&bytes, offset);
-        self.says(written)?;
-        if let Some(in_order) = self.in_order_at(offset, bytes.len() as u64) {
-            in_order.follower.wrote(bytes);
-        }
-        Ok(())
+        self.expect_order(offset)?;
+        let written = match &mut self.stream {
+            Some(stream) => {
+                stream.push(bytes);
+                Ok(())
+            }
+            None => self.file.write_all_at(bytes, offset),
+        };
+        self.says(written)
     }
 
-    /// What follows the bytes, if these are the next ones.
-    fn in_order_at(&mut self, offset: u64, length: u64) -> Option<&InOrder> {
-        if self.in_order.as_ref()?.length != offset {
-            self.out_of_order();
-        }
-        let in_order = self.in_order.as_mut()?;
-        in_order.length += length;
-        Some(in_order)
-    }
-
-    fn out_of_order(&mut self) {
-        if let Some(in_order) = self.in_order.take() {
-            self.sync_failure = in_order.follower.abandon().err();
+    /// Bytes that do not follow the last ones end the stream: what comes from
+    /// now on is written where it belongs, and all is read again at the end.
+    fn expect_order(&mut self, offset: u64) -> Result<(), IntakeError> {
+        match self.stream.take_if(|stream| stream.length() != offset) {
+            Some(broken) => {
+                let ended = broken.finish().map(drop);
+                self.says(ended)
+            }
+            None => Ok(()),
         }
     }
 
     /// The hash of what was built; `None` where the file does not hold still.
     fn content(&mut self) -> Result<Option<ContentId>, DiskError> {
-        match self.in_order.take() {
-            Some(in_order) if in_order.length == self.entry.length => {
-                in_order.follower.finish().map(Some)
-            }
-            other => {
-                self.in_order = other;
-                self.out_of_order();
-                if let Some(failure) = self.sync_failure.take() {
-                    return Err(failure);
-                }
-                Ok(hash(&self.file)?.map(|hashed| hashed.content))
-            }
+        let whole = match self.stream.take() {
+            Some(stream) if stream.length() == self.entry.length => Some(stream.finish()?),
+            Some(stream) => stream.finish().map(|_| None)?,
+            None => None,
+        };
+        self.file.set_length(self.entry.length)?;
+        match whole {
+            Some(content) => Ok(Some(content)),
+            None => Ok(hash(&self.file)?.map(|hashed| hashed.content)),
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) struct Found {
 
 impl Found {
     /// Whether no step was walked, so that the directory may have gone.
-    pub(super) fn from_memory(&self) -> bool {
+    pub(super) fn is_remembered(&self) -> bool {
         self.age.is_some()
     }
 

@@ -127,7 +127,7 @@ fn build(large: &mut LargeIntake, runs: &[Run], new: &[u8]) -> u64 {
             Run::Fetch { offset, length } => {
                 let start = usize::try_from(offset).unwrap();
                 let end = start + usize::try_from(length).unwrap();
-                large.write_at(offset, new[start..end].to_vec()).unwrap();
+                large.write_at(offset, &new[start..end]).unwrap();
                 fetched += length;
             }
         }
@@ -207,10 +207,8 @@ fn bytes_out_of_order_are_read_again() {
     let mut intake = world.begin().unwrap();
     let (index, _) = world.replica.wanted_large(&mut intake).unwrap()[0];
     let mut large = world.replica.large(&intake, index).unwrap();
-    large
-        .write_at(1 << 20, content[1 << 20..].to_vec())
-        .unwrap();
-    large.write_at(0, content[..1 << 20].to_vec()).unwrap();
+    large.write_at(1 << 20, &content[1 << 20..]).unwrap();
+    large.write_at(0, &content[..1 << 20]).unwrap();
     world.replica.finish(large, None).unwrap();
     let committed = world.replica.commit(intake).unwrap();
     world.replica.apply(committed).unwrap();
@@ -226,7 +224,7 @@ fn what_an_interrupted_fetch_left_is_a_source_for_the_next() {
     let (index, _) = world.replica.wanted_large(&mut intake).unwrap()[0];
     let mut large = world.replica.large(&intake, index).unwrap();
     assert!(large.local_sources().unwrap().is_empty());
-    large.write_at(0, content[..700_000].to_vec()).unwrap();
+    large.write_at(0, &content[..700_000]).unwrap();
     drop((large, intake));
     world.reopen();
 
@@ -241,7 +239,7 @@ fn what_an_interrupted_fetch_left_is_a_source_for_the_next() {
         .take_while(|(a, b)| a.id == b.id)
         .count();
     assert!(shared > 2, "{shared} chunks need not be sent again");
-    large.write_at(0, content.clone()).unwrap();
+    large.write_at(0, &content).unwrap();
     world.replica.finish(large, None).unwrap();
     let committed = world.replica.commit(intake).unwrap();
     world.replica.apply(committed).unwrap();
@@ -283,14 +281,14 @@ fn wrong_bytes_and_bytes_beyond_the_end_are_refused() {
     let mut large = world.replica.large(&intake, index).unwrap();
     for (offset, length) in [(99_999, 2), (u64::MAX, 1), (100_001, 0)] {
         assert!(
-            large.write_at(offset, content[..length].to_vec()).is_err(),
+            large.write_at(offset, &content[..length]).is_err(),
             "{offset}"
         );
     }
     assert!(large.copy_local(0, 0, 0, 1).is_err());
     let mut wrong = content;
     wrong[50_000] ^= 1;
-    large.write_at(0, wrong.clone()).unwrap();
+    large.write_at(0, &wrong).unwrap();
     assert!(matches!(
         world.replica.finish(large, None),
         Err(IntakeError::WrongContent { .. })

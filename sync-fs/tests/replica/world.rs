@@ -144,9 +144,7 @@ impl World {
             let at = intake.changes()[index as usize].path.clone();
             let mut large = self.replica.large(intake, index).unwrap();
             for (piece, bytes) in self.active.content(&at).chunks(50_000).enumerate() {
-                large
-                    .write_at(piece as u64 * 50_000, bytes.to_vec())
-                    .unwrap();
+                large.write_at(piece as u64 * 50_000, bytes).unwrap();
             }
             self.replica.finish(large, None).unwrap();
             sent.push(at);

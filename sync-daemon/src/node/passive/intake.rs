@@ -123,7 +123,7 @@ impl PassiveTree {
     pub(in crate::node) async fn write_at(&self, offset: u64, bytes: Vec<u8>) -> Answer<()> {
         let count = bytes.len() as u64;
         let written = self
-            .with_large(move |large| large.write_at(offset, bytes))
+            .with_large(move |large| large.write_at(offset, &bytes))
             .await?;
         self.arrived(0, count);
         Ok(written)
