@@ -9,6 +9,8 @@
 //! can return success for data that is lost. The journal then refuses every
 //! append until [`Journal::reset`] has put a new file in its place.
 
+use std::collections::HashMap;
+
 use sync_core::{
     ContentId, GenerationHeader, Position, RelPath, TreeName,
     journal::{
@@ -79,7 +81,8 @@ pub struct Journal {
     has_commits: bool,
 }
 
-type Contents = std::collections::BTreeMap<ContentId, Extent>;
+/// Looked up for each content several times, and never in order.
+type Contents = HashMap<ContentId, Extent>;
 
 impl Journal {
     /// Opens the journal in the work directory, or makes one of `floor` bytes
@@ -133,7 +136,7 @@ impl Journal {
             written: prefix.tail.clone(),
             tail: prefix.tail,
             gathered: Vec::new(),
-            contents: prefix.contents,
+            contents: prefix.contents.into_iter().collect(),
             uncommitted_at: prefix.uncommitted_at,
             capacity,
             floor,

@@ -175,6 +175,22 @@ impl Root {
         })
     }
 
+    /// The same directory for another thread.
+    ///
+    /// # Errors
+    /// Where the process has no descriptor left.
+    pub(crate) fn try_clone(&self) -> Result<Self, DiskError> {
+        let fd = self.fd.try_clone();
+        let fd = fd.map_err(|error| DiskError::new("open again", self.place(None), error))?;
+        Ok(Self {
+            fd,
+            path: self.path.clone(),
+            label: Arc::clone(&self.label),
+            held: HeldDirectories::default(),
+            granted: GrantedModes::default(),
+        })
+    }
+
     /// What tells this directory from any other across restarts.
     ///
     /// # Errors

@@ -69,9 +69,12 @@ impl Replica {
     /// # Errors
     /// Where a content is missing, there is no space, or the disk failed.
     pub fn commit(&mut self, mut intake: Intake) -> Result<Committed, CommitError> {
-        let prepared = std::mem::take(&mut intake.prepared);
+        let mut prepared = std::mem::take(&mut intake.prepared);
         match self.write_record(&intake) {
-            Ok((changes, bumped)) => Ok(self.committed(&intake, changes, prepared, bumped)),
+            Ok((changes, bumped)) => {
+                prepared.settle();
+                Ok(self.committed(&intake, changes, prepared, bumped))
+            }
             Err(error) => {
                 self.discard(prepared);
                 Err(error)

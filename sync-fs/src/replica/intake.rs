@@ -196,17 +196,17 @@ impl Replica {
         &mut self,
         intake: &mut Intake,
         index: u32,
-        bytes: &[u8],
+        bytes: Vec<u8>,
     ) -> Result<(), IntakeError> {
         let (path, entry) = intake.needed(index)?;
         if entry.length > SMALL_CONTENT_BYTES_MAX {
             let (path, length) = (path.clone(), entry.length);
             return Err(IntakeError::WrongSize { path, length });
         }
-        if bytes.len() as u64 != entry.length || ContentId::of(bytes) != entry.content {
+        if bytes.len() as u64 != entry.length || ContentId::of(&bytes) != entry.content {
             return Err(IntakeError::WrongContent { path: path.clone() });
         }
-        self.keep_small(path, &entry, bytes)?;
+        self.keep_small(path, &entry, &bytes)?;
         if self.agreed.manifest().get(path).is_none() {
             let path = path.clone();
             let file = (&path, &entry);

@@ -11,7 +11,11 @@
 //! interruption leaves is removed unseen. These names only ever hold what this
 //! replica wrote: nothing of the tree is exchanged into them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+};
 
 use sync_core::{Action, Change, Entry, FileEntry, Manifest, Mode, Mtime, RelPath};
 
@@ -25,6 +29,11 @@ use crate::{
 };
 
 const PREPARED: &[u8] = b"prepared";
+/// New files from which on a thread of its own is worth its start: while it
+/// writes one file, the next is checked and journalled.
+const THREAD_FILES_MIN: usize = 256;
+/// Files waiting to be written.
+const WAITING_MAX: usize = 256;
 
 /// What is prepared for one generation.
 #[derive(Debug, Default)]
@@ -33,6 +42,25 @@ pub(super) struct Prepared {
     files: BTreeMap<u32, PreparedFile>,
     /// By their path in the tree.
     directories: BTreeMap<RelPath, PreparedDirectory>,
+    /// Whether there is enough to do for a thread.
+    is_large: bool,
+    writer: Option<Writer>,
+}
+
+/// A thread that writes files.
+#[derive(Debug)]
+struct Writer {
+    files: SyncSender<NewFile>,
+    thread: JoinHandle<Vec<(u32, PreparedFile)>>,
+}
+
+/// A file to be written.
+#[derive(Debug)]
+struct NewFile {
+    index: u32,
+    name: RelPath,
+    entry: FileEntry,
+    bytes: Vec<u8>,
 }
 
 /// A file that is ready.
@@ -72,8 +100,12 @@ impl Prepared {
     /// is deleted: an artifact that moves must leave its old file first.
     pub(super) fn for_changes(agreed: &Manifest, changes: &[Change]) -> Self {
         let mut directories = BTreeMap::new();
+        let is_large = changes.len() >= THREAD_FILES_MIN;
         if changes.iter().any(|change| change.action == Action::Delete) {
-            return Self::default();
+            return Self {
+                is_large,
+                ..Self::default()
+            };
         }
         for (index, change) in changes.iter().enumerate() {
             let path = &change.path;
@@ -93,44 +125,49 @@ impl Prepared {
             }
         }
         Self {
-            files: BTreeMap::new(),
             directories,
+            is_large,
+            ..Self::default()
         }
     }
 
     /// Writes the content for the new file `path`, which was checked, into a
-    /// file of its own.
+    /// file of its own, now or soon.
     pub(super) fn write(
         &mut self,
         work: &Root,
         index: u32,
         (path, entry): (&RelPath, &FileEntry),
-        bytes: &[u8],
+        bytes: Vec<u8>,
     ) -> Result<(), DiskError> {
-        let name = self.name_for(work, index, path)?;
-        let file = match work.create_file_with(&name, entry.mode) {
-            // Left by a generation that was dropped.
-            Err(error) if error.cause() == Cause::Exists => {
-                work.remove_file(&name)?;
-                work.create_file_with(&name, entry.mode)?
-            }
-            result => result?,
+        let file = NewFile {
+            index,
+            name: self.name_for(work, index, path)?,
+            entry: *entry,
+            bytes,
         };
-        let filled = file
-            .write_all_at(bytes, 0)
-            .and_then(|()| file.set_mtime(entry.mtime))
-            .and_then(|()| file.stat());
-        match filled {
-            Ok(stat) => {
-                let mtime = entry.mtime;
-                let ready = PreparedFile { name, mtime, stat };
+        if self.is_large && self.writer.is_none() {
+            self.writer = Some(Writer::start(work.try_clone()?));
+        }
+        match &self.writer {
+            Some(writer) => {
+                // Only a thread that panicked takes none: nothing is prepared.
+                let _ = writer.files.send(file);
+            }
+            None => {
+                let ready = file.write(work)?;
                 self.files.insert(index, ready);
-                Ok(())
             }
-            Err(error) => {
-                work.remove_file(&name).absent_is_none()?;
-                Err(error)
-            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is written.
+    pub(super) fn settle(&mut self) {
+        if let Some(Writer { files, thread }) = self.writer.take() {
+            drop(files);
+            let written = thread.join().expect("writing does not panic");
+            self.files.extend(written);
         }
     }
 
@@ -202,6 +239,7 @@ impl Prepared {
 
     /// Removes what was not used.
     pub(super) fn discard(mut self, work: &Root) -> Result<(), DiskError> {
+        self.settle();
         self.forget_placed();
         for ready in self.files.into_values() {
             work.remove_file(&ready.name).absent_is_none()?;
@@ -212,6 +250,53 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+}
+
+impl Writer {
+    fn start(work: Root) -> Self {
+        let (files, to_write) = sync_channel::<NewFile>(WAITING_MAX);
+        let thread = thread::spawn(move || {
+            let mut written = Vec::new();
+            for file in to_write {
+                match file.write(&work) {
+                    Ok(ready) => written.push((file.index, ready)),
+                    // It is made later, from the journal.
+                    Err(error) => tracing::debug!("a file is not prepared: {error}"),
+                }
+            }
+            written
+        });
+        Self { files, thread }
+    }
+}
+
+impl NewFile {
+    fn write(&self, work: &Root) -> Result<PreparedFile, DiskError> {
+        let Self { name, entry, .. } = self;
+        let file = match work.create_file_with(name, entry.mode) {
+            // Left by a generation that was dropped.
+            Err(error) if error.cause() == Cause::Exists => {
+                work.remove_file(name)?;
+                work.create_file_with(name, entry.mode)?
+            }
+            result => result?,
+        };
+        let filled = file
+            .write_all_at(&self.bytes, 0)
+            .and_then(|()| file.set_mtime(entry.mtime))
+            .and_then(|()| file.stat());
+        match filled {
+            Ok(stat) => Ok(PreparedFile {
+                name: name.clone(),
+                mtime: entry.mtime,
+                stat,
+            }),
+            Err(error) => {
+                work.remove_file(name).absent_is_none()?;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn a_disk_that_fills_up_meanwhile_changes_nothing() {
                 .active
                 .content(&intake.changes()[index as usize].path)
                 .to_vec();
-            let put = world.replica.put_small(&mut intake, index, &content);
+            let put = world.replica.put_small(&mut intake, index, content.clone());
             refused = refused.or(put.err().map(|error| error.refusal()));
         }
     }

@@ -77,7 +77,7 @@ fn an_interrupted_transfer_goes_on_where_it_stopped() {
         let content = world.active.content(&at).to_vec();
         world
             .replica
-            .put_small(&mut intake, u32::try_from(index).unwrap(), &content)
+            .put_small(&mut intake, u32::try_from(index).unwrap(), content)
             .unwrap();
     }
     world.replica.give_up(intake).unwrap();
@@ -114,7 +114,7 @@ fn contents_that_are_not_the_announced_ones_are_refused() {
     for wrong in ["wrong", "", "right and more"] {
         let error = world
             .replica
-            .put_small(&mut intake, 0, wrong.as_bytes())
+            .put_small(&mut intake, 0, wrong.as_bytes().to_vec())
             .unwrap_err();
         assert!(matches!(error, IntakeError::WrongContent { .. }), "{wrong}");
         assert!(matches!(error.refusal(), Refusal::Protocol(_)));
@@ -122,7 +122,7 @@ fn contents_that_are_not_the_announced_ones_are_refused() {
     for index in [1, 99] {
         let error = world
             .replica
-            .put_small(&mut intake, index, b"right")
+            .put_small(&mut intake, index, b"right".to_vec())
             .unwrap_err();
         assert!(matches!(error, IntakeError::NotWanted { .. }));
     }

@@ -275,7 +275,7 @@ fn wrong_bytes_and_bytes_beyond_the_end_are_refused() {
         Err(IntakeError::WrongSize { .. })
     ));
     assert!(matches!(
-        world.replica.put_small(&mut intake, index, &content),
+        world.replica.put_small(&mut intake, index, content.clone()),
         Err(IntakeError::WrongSize { .. })
     ));
     let mut large = world.replica.large(&intake, index).unwrap();

@@ -14,5 +14,6 @@ mod intake;
 mod large;
 mod model;
 mod power;
+mod prepared;
 mod recovery;
 mod world;

@@ -135,7 +135,7 @@ impl World {
             for index in range.start..range.start + range.count {
                 let at = intake.changes()[index as usize].path.clone();
                 self.replica
-                    .put_small(intake, index, self.active.content(&at))
+                    .put_small(intake, index, self.active.content(&at).to_vec())
                     .unwrap();
                 sent.push(at);
             }

@@ -65,7 +65,7 @@ impl PassiveTree {
         let put = self
             .with_intake(move |replica, intake| {
                 for (position, bytes) in contents {
-                    match replica.put_small(intake, position, &bytes) {
+                    match replica.put_small(intake, position, bytes) {
                         Ok(()) | Err(IntakeError::NotWanted { .. }) => {}
                         Err(error) => return Err(error),
                     }
