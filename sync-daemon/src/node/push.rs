@@ -161,7 +161,10 @@ impl Pusher {
         local: &Manifest,
         root: Option<Root>,
     ) -> Result<Manifest, SessionError> {
-        let mut known = [local, &self.tree.opened].into_iter().chain(&self.last);
+        let empty = Manifest::new();
+        let mut known = [local, &self.tree.opened, &empty]
+            .into_iter()
+            .chain(&self.last);
         if let Some(known) = known.find(|known| Some(known.root()) == root) {
             return Ok(known.clone());
         }

@@ -32,8 +32,10 @@ const PREPARED: &[u8] = b"prepared";
 /// New files from which on a thread of its own is worth its start: while it
 /// writes one file, the next is checked and journalled.
 const THREAD_FILES_MIN: usize = 256;
-/// Files waiting to be written.
-const WAITING_MAX: usize = 256;
+/// Files handed to it at once: waking it costs as much as writing one.
+const BATCH_FILES: usize = 32;
+/// Batches waiting to be written.
+const BATCHES_MAX: usize = 8;
 
 /// What is prepared for one generation.
 #[derive(Debug, Default)]
@@ -50,7 +52,8 @@ pub(super) struct Prepared {
 /// A thread that writes files.
 #[derive(Debug)]
 struct Writer {
-    files: SyncSender<NewFile>,
+    batch: Vec<NewFile>,
+    batches: SyncSender<Vec<NewFile>>,
     thread: JoinHandle<Vec<(u32, PreparedFile)>>,
 }
 
@@ -149,11 +152,8 @@ impl Prepared {
         if self.is_large && self.writer.is_none() {
             self.writer = Some(Writer::start(work.try_clone()?));
         }
-        match &self.writer {
-            Some(writer) => {
-                // Only a thread that panicked takes none: nothing is prepared.
-                let _ = writer.files.send(file);
-            }
+        match &mut self.writer {
+            Some(writer) => writer.write(file),
             None => {
                 let ready = file.write(work)?;
                 self.files.insert(index, ready);
@@ -164,10 +164,8 @@ impl Prepared {
 
     /// Waits until everything is written.
     pub(super) fn settle(&mut self) {
-        if let Some(Writer { files, thread }) = self.writer.take() {
-            drop(files);
-            let written = thread.join().expect("writing does not panic");
-            self.files.extend(written);
+        if let Some(writer) = self.writer.take() {
+            self.files.extend(writer.finish());
         }
     }
 
@@ -255,10 +253,10 @@ impl Prepared {
 
 impl Writer {
     fn start(work: Root) -> Self {
-        let (files, to_write) = sync_channel::<NewFile>(WAITING_MAX);
+        let (batches, to_write) = sync_channel::<Vec<NewFile>>(BATCHES_MAX);
         let thread = thread::spawn(move || {
             let mut written = Vec::new();
-            for file in to_write {
+            for file in to_write.into_iter().flatten() {
                 match file.write(&work) {
                     Ok(ready) => written.push((file.index, ready)),
                     // It is made later, from the journal.
@@ -267,7 +265,29 @@ impl Writer {
             }
             written
         });
-        Self { files, thread }
+        Self {
+            batch: Vec::new(),
+            batches,
+            thread,
+        }
+    }
+
+    fn write(&mut self, file: NewFile) {
+        self.batch.push(file);
+        if self.batch.len() >= BATCH_FILES {
+            self.hand_on();
+        }
+    }
+
+    /// Only a thread that panicked takes none: that shows when it is joined.
+    fn hand_on(&mut self) {
+        let _ = self.batches.send(std::mem::take(&mut self.batch));
+    }
+
+    fn finish(mut self) -> Vec<(u32, PreparedFile)> {
+        self.hand_on();
+        drop(self.batches);
+        self.thread.join().expect("writing does not panic")
     }
 }
 
