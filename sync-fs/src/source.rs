@@ -115,6 +115,10 @@ pub struct Source {
     accepted: Observed,
     artifacts: HashMap<RelPath, Box<str>>,
     recipes: Recipes,
+    /// Which position the snapshot on the disk is of.
+    saved: Option<Position>,
+    /// Whether more is known by now.
+    is_unsaved: bool,
 }
 
 impl Source {
@@ -126,12 +130,13 @@ impl Source {
         let root = Root::open(&options.path)?;
         let work = mount::open_work_directory(&root, &options.work_dir)?;
         let now = root.identity()?;
+        let (mut saved, mut is_unsaved) = (None, true);
         let (start, identity, accepted) = match TreeState::load(&work) {
-            Loaded::State(state) => (
-                Start::Known(state.position),
-                state.identity,
-                state.into_agreed(),
-            ),
+            Loaded::State(state) => {
+                (saved, is_unsaved) = (Some(state.position), !state.is_agreed());
+                let start = Start::Known(state.position);
+                (start, state.identity, state.into_agreed())
+            }
             Loaded::Missing => (Start::New, now, Observed::new()),
             Loaded::Damaged(reason) => (Start::Damaged(reason), now, Observed::new()),
         };
@@ -144,6 +149,8 @@ impl Source {
             accepted,
             artifacts: HashMap::new(),
             recipes: Recipes::default(),
+            saved,
+            is_unsaved,
         })
     }
 
@@ -164,6 +171,7 @@ impl Source {
     /// this one did.
     pub fn accept(&mut self, observation: &Observation) -> bool {
         let path = &observation.path;
+        self.is_unsaved = true;
         match &observation.state {
             State::Present {
                 entry,
@@ -248,27 +256,33 @@ impl Source {
     pub fn confirm_root(&mut self) -> Result<(), SourceError> {
         self.root = Root::open(&self.options.path)?;
         self.identity = self.root.identity()?;
+        self.is_unsaved = true;
         Ok(())
     }
 
-    /// Writes the snapshot: after a restart nothing that did not change is read
-    /// again, and the manifest is this one.
+    /// Writes the snapshot, unless it says all this: after a restart nothing
+    /// that did not change is read again, and the manifest is this one.
     ///
     /// # Errors
     /// Where writing fails; the last snapshot then still stands.
-    pub fn save(&self, epoch: Epoch, generation: Generation) -> Result<(), DiskError> {
+    pub fn save(&mut self, epoch: Epoch, generation: Generation) -> Result<(), DiskError> {
         let position = Position {
             epoch,
             generation,
             root: self.manifest().root(),
         };
+        if !self.is_unsaved && self.saved == Some(position) {
+            return Ok(());
+        }
         let snapshot = Snapshot {
             position,
             identity: self.identity,
             agreed: self.manifest(),
             observed: &self.accepted,
         };
-        snapshot.save(&self.work)
+        snapshot.save(&self.work)?;
+        (self.is_unsaved, self.saved) = (false, Some(position));
+        Ok(())
     }
 
     fn remember(&mut self, path: &RelPath, artifact: Option<&str>) {

@@ -125,7 +125,7 @@ impl SourceThread {
     }
 
     /// Keeps what was observed for the next start.
-    pub(super) fn save(&self) -> Result<(), DiskError> {
+    pub(super) fn save(&mut self) -> Result<(), DiskError> {
         self.source
             .save(self.position.epoch, self.position.generation)
     }

@@ -221,8 +221,15 @@ impl Trees {
     ) -> Result<(), Failure> {
         let work_dir = config.work_dir(tree);
         if standing.role == Role::Active {
-            let (active, publisher) =
-                open_source(config, tree, work_dir, standing, Arc::clone(&self.releases)).await?;
+            let (active, publisher) = open_source(
+                self.mode,
+                config,
+                tree,
+                work_dir,
+                standing,
+                Arc::clone(&self.releases),
+            )
+            .await?;
             if self.mode == NodeMode::Daemon {
                 let kept = active.clone();
                 tasks.spawn(async move {
@@ -272,6 +279,7 @@ fn opening(tree: &TreeConfig, error: &dyn std::error::Error) -> Failure {
 }
 
 async fn open_source(
+    mode: NodeMode,
     config: &Config,
     tree: &TreeConfig,
     work_dir: PathBuf,
@@ -306,6 +314,7 @@ async fn open_source(
         name: tree.name.clone(),
         root: tree.path.clone(),
         markers: work_dir.join("markers"),
+        watches: mode == NodeMode::Daemon,
         config: config.watch,
         thread,
         published,

@@ -100,6 +100,8 @@ pub(super) struct Publisher {
     pub(super) name: TreeName,
     pub(super) root: PathBuf,
     pub(super) markers: PathBuf,
+    /// Whether the tree is watched. For one command's work it is looked at once.
+    pub(super) watches: bool,
     pub(super) config: WatchConfig,
     pub(super) thread: TreeThread<SourceThread>,
     pub(super) published: watch::Sender<Published>,
@@ -219,8 +221,13 @@ impl Running {
             }).ok(),
             None => None,
         };
-        if marker.is_none() {
+        // The command itself is younger than its node, whose one look began later
+        // than anything that was written before.
+        let is_looked_at = !self.publisher.watches && self.publisher.published.borrow().scanned;
+        if marker.is_none() && !is_looked_at {
             self.rescan().await?;
+        }
+        if marker.is_none() {
             self.settle.flush();
         }
         self.barriers.push(Barrier {

@@ -74,6 +74,7 @@ impl Source {
     fn take_in(&mut self, mut found: Scan) -> Observations {
         let refreshed = std::mem::take(&mut found.refreshed);
         let count = refreshed.len();
+        self.is_unsaved |= count > 0;
         refreshed
             .into_iter()
             .for_each(|sighting| self.accepted.put(sighting));

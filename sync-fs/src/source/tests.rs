@@ -54,7 +54,7 @@ impl Fixture {
         }
     }
 
-    fn reopened(self) -> Self {
+    fn reopened(mut self) -> Self {
         self.source.save(Epoch(1), Generation(2)).unwrap();
         let source = Source::open(options(self.home.path())).unwrap();
         Self {
@@ -148,7 +148,7 @@ fn after_a_restart_nothing_is_read_again_but_what_changed() {
 
 #[test]
 fn a_damaged_snapshot_means_that_everything_is_read_again() {
-    let fixture = Fixture::new(&[("a", "1")]);
+    let mut fixture = Fixture::new(&[("a", "1")]);
     fixture.source.save(Epoch(1), Generation(1)).unwrap();
     fs::write(fixture.home.path().join("work/state"), "not this").unwrap();
     let mut source = Source::open(options(fixture.home.path())).unwrap();

@@ -107,10 +107,19 @@ impl TreeState {
         }
     }
 
+    /// Whether the disk had what was agreed and nothing else.
+    #[must_use]
+    pub fn is_agreed(&self) -> bool {
+        self.agreed.is_same(self.observed.manifest())
+    }
+
     /// What was agreed as if it had been seen: where the disk differed, the stat
     /// proves nothing and the path is looked at again.
     #[must_use]
     pub fn into_agreed(self) -> Observed {
+        if self.is_agreed() {
+            return self.observed;
+        }
         let disk = self.observed.manifest().clone();
         let mut seen = self.observed.into_seen();
         for (path, agreed, disk) in Pairs::of(&self.agreed, &disk) {

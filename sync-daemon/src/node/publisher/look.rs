@@ -128,17 +128,17 @@ impl Running {
         if let Err(trouble) = self.check_root().await? {
             return Ok(Err(trouble));
         }
-        if self.watch.is_some() {
+        if self.watch.is_some() || !self.publisher.watches {
             return self.observe_all().await;
         }
         self.start_watch();
+        let known = self.publisher.thread.run(|tree| tree.directories()).await?;
+        self.add_watches(known);
         let looked = self.observe_all().await?;
         let Ok(observations) = &looked else {
             return Ok(looked);
         };
-        let mut directories = self.publisher.thread.run(|tree| tree.directories()).await?;
-        directories.extend(new_directories(observations));
-        if self.add_watches(directories) {
+        if self.add_watches(new_directories(observations).collect()) {
             // Files may have come between the listing of a directory and its watch.
             return self.observe_all().await;
         }
