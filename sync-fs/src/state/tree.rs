@@ -7,6 +7,8 @@
 
 use std::{
     collections::HashMap,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -133,29 +135,31 @@ impl TreeState {
     }
 }
 
+/// Stats handed to the other thread at once.
+const BATCH: usize = 4096;
+/// Such batches on their way.
+const BATCHES_MAX: usize = 16;
+
+/// Two threads: this one decodes and builds the manifest, the other files the
+/// stats. Together they cost as much again, and whoever starts waits for both.
 fn read(mut reader: Reader) -> Result<TreeState, String> {
     let (position, (file_system, inode), written_s, entries): Head = reader.next()?;
     let entries = usize::try_from(entries)
         .ok()
         .filter(|&entries| entries <= TREE_ENTRIES_MAX)
         .ok_or_else(|| format!("it claims {entries} entries"))?;
-    let mut agreed = Vec::with_capacity(entries);
-    let mut differing = Vec::new();
-    let mut seen = HashMap::with_capacity(entries);
-    while let Some((path, entry, other, stat)) = reader.next::<Option<Record>>()? {
-        if other.is_some() && stat.is_none() || other.is_none() && entry.is_none() {
-            return Err("a record in it says nothing of its path".into());
-        }
-        if other.is_some() || stat.is_none() {
-            differing.push((path.clone(), other));
-        }
-        if let Some(stat) = stat {
-            seen.insert(path.clone(), seen_of(stat));
-        }
-        agreed.extend(entry.map(|entry| (path, entry)));
-    }
+    let (batches, filed) = sync_channel::<Vec<(RelPath, Seen)>>(BATCHES_MAX);
+    let (records, seen) = thread::scope(|scope| {
+        let filing = scope.spawn(move || {
+            let mut seen = HashMap::with_capacity(entries);
+            filed.into_iter().for_each(|batch| seen.extend(batch));
+            seen
+        });
+        let records = Records::read(&mut reader, entries, batches);
+        (records, filing.join().expect("filing does not panic"))
+    });
+    let Records { agreed, differing } = records?;
     reader.finish()?;
-    let agreed = Manifest::from_entries(agreed);
     if agreed.root() != position.root {
         return Err("its entries do not give the root that it names".into());
     }
@@ -170,6 +174,46 @@ fn read(mut reader: Reader) -> Result<TreeState, String> {
         agreed,
         observed: Observed::from_parts(disk, seen),
     })
+}
+
+/// All records of a snapshot but the stats.
+struct Records {
+    agreed: Manifest,
+    /// Where the disk has something else, or nothing.
+    differing: Vec<(RelPath, Option<Entry>)>,
+}
+
+impl Records {
+    /// Gives the stats to `batches`.
+    fn read(
+        reader: &mut Reader,
+        entries: usize,
+        batches: SyncSender<Vec<(RelPath, Seen)>>,
+    ) -> Result<Self, String> {
+        let mut agreed = Vec::with_capacity(entries);
+        let mut differing = Vec::new();
+        let mut stats = Vec::with_capacity(BATCH);
+        while let Some((path, entry, other, stat)) = reader.next::<Option<Record>>()? {
+            if other.is_some() && stat.is_none() || other.is_none() && entry.is_none() {
+                return Err("a record in it says nothing of its path".into());
+            }
+            if other.is_some() || stat.is_none() {
+                differing.push((path.clone(), other));
+            }
+            stats.extend(stat.map(|stat| (path.clone(), seen_of(stat))));
+            if stats.len() == BATCH {
+                // The other thread ends only after this one.
+                let _ = batches.send(std::mem::replace(&mut stats, Vec::with_capacity(BATCH)));
+            }
+            agreed.extend(entry.map(|entry| (path, entry)));
+        }
+        let _ = batches.send(stats);
+        drop(batches);
+        Ok(Self {
+            agreed: Manifest::from_entries(agreed),
+            differing,
+        })
+    }
 }
 
 /// `manifest` with some paths put or, for `None`, removed.
