@@ -152,6 +152,12 @@ impl<'a> Observer<'a> {
     ) -> Look<'a> {
         scratch.work.entries += 1;
         let known = self.previous.known(path);
+        if let Some((known, _)) = known
+            && self.options.deep
+            && let Some(look) = self.read_again(directory, name, known, scratch)
+        {
+            return look;
+        }
         let stat = match directory.stat(name) {
             Ok(Some(stat)) => stat,
             Ok(None) => return Look::Nothing,
@@ -177,10 +183,35 @@ impl<'a> Observer<'a> {
         }
         let inspect = self.is_inspected(&own_path);
         match self.read(directory, name, &stat, inspect, scratch) {
-            Ok((entry, seen)) => self.sight(own_path, entry, seen, &scratch.content),
+            Ok((entry, seen)) => {
+                let old = known.and_then(|_| self.previous.manifest().get(&own_path));
+                self.sight(own_path, entry, seen, old, &scratch.content)
+            }
             Err(None) => Look::Nothing,
             Err(Some(reason)) => trouble(path, reason),
         }
+    }
+
+    /// A file that is read in any case need not be looked at before: opening it
+    /// tells the same. `None` where it cannot be read as the file it was.
+    fn read_again(
+        &self,
+        directory: &Directory,
+        name: &CStr,
+        known: &RelPath,
+        scratch: &mut Scratch<'_>,
+    ) -> Option<Look<'a>> {
+        let old = self.previous.manifest().get(known)?;
+        if old.as_file().is_none() || self.options.exclude.matches(known, false) {
+            return None;
+        }
+        let inspect = self.is_inspected(known);
+        let (stat, content) = hash(directory, name, inspect, scratch).ok()?;
+        if stat.length > FILE_BYTES_MAX {
+            return None;
+        }
+        let (entry, seen) = file_entry(&stat, content, scratch);
+        Some(self.sight(known.clone(), entry, seen, Some(old), &scratch.content))
     }
 
     /// The entry behind `stat`; `Err(None)` where it has gone meanwhile.
@@ -232,9 +263,15 @@ impl<'a> Observer<'a> {
             && is_gated(path)
     }
 
-    fn sight(&self, path: RelPath, entry: Entry, seen: Seen, content: &[u8]) -> Look<'a> {
+    fn sight(
+        &self,
+        path: RelPath,
+        entry: Entry,
+        seen: Seen,
+        old: Option<&Entry>,
+        content: &[u8],
+    ) -> Look<'a> {
         let known = self.previous.known(path.as_bytes());
-        let old = known.and_then(|_| self.previous.manifest().get(&path));
         let verdict = match (known, old) {
             (Some((_, before)), Some(old)) if *old == entry && *before == seen => Verdict::Same,
             (_, Some(old)) if old.same_identity(&entry) => Verdict::Refreshed,
@@ -282,26 +319,26 @@ fn read_file(
         return Err(Some(Trouble::TooLarge(stat.length)));
     }
     match hash(directory, name, keep, scratch) {
-        Ok((stat, content)) => {
-            let racy = scratch.is_racy(&stat.key);
-            let file = FileEntry {
-                mode: stat.mode,
-                mtime: stat.mtime,
-                length: stat.length,
-                content,
-            };
-            Ok((
-                Entry::File(file),
-                Seen {
-                    key: stat.key,
-                    racy,
-                },
-            ))
-        }
+        Ok((stat, content)) => Ok(file_entry(&stat, content, scratch)),
         Err(NoContent::Gone) => Err(None),
         Err(NoContent::Unstable) => Err(Some(Trouble::Unstable)),
         Err(NoContent::Refused(error)) => Err(Some(unreadable(&error))),
     }
+}
+
+fn file_entry(stat: &Stat, content: ContentId, scratch: &Scratch<'_>) -> (Entry, Seen) {
+    let file = FileEntry {
+        mode: stat.mode,
+        mtime: stat.mtime,
+        length: stat.length,
+        content,
+    };
+    let racy = scratch.is_racy(&stat.key);
+    let seen = Seen {
+        key: stat.key,
+        racy,
+    };
+    (Entry::File(file), seen)
 }
 
 /// The hash of a content that did not move while it was read, and its stat; the
@@ -333,11 +370,17 @@ fn hash_once(
     scratch: &mut Scratch<'_>,
 ) -> io::Result<Option<(Stat, ContentId)>> {
     let mut hasher = blake3::Hasher::new();
+    // Hashed at once, a short file costs half.
+    let mut whole = None;
     let read = scratch.read;
     let content = &mut scratch.content;
     content.clear();
     let feed = |bytes: &[u8]| {
-        hasher.update(bytes);
+        if bytes.len() as u64 == before.length {
+            whole = Some(ContentId::of(bytes));
+        } else {
+            hasher.update(bytes);
+        }
         if keep && content.len() <= XML_BYTES_MAX {
             content.extend_from_slice(bytes);
         }
@@ -345,7 +388,8 @@ fn hash_once(
     };
     let stable = read_through(file, before, &mut scratch.buffer, feed)?;
     scratch.work.hashed += 1;
-    Ok(stable.map(|after| (after, hasher.finalize().into())))
+    let content = whole.unwrap_or_else(|| hasher.finalize().into());
+    Ok(stable.map(|after| (after, content)))
 }
 
 pub(crate) fn unreadable(error: &io::Error) -> Trouble {
