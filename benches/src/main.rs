@@ -15,6 +15,7 @@
     reason = "a program for people at a terminal"
 )]
 
+mod large;
 mod machine;
 mod report;
 mod rsync;

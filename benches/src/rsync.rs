@@ -52,6 +52,11 @@ impl Rsync {
         run(&format!("{}/", source.display()), "", &["-a", "--delete"])
     }
 
+    /// Copies the whole of `source` with other options.
+    pub(crate) fn copy_with(&self, source: &Path, options: &[&str]) -> Result<(), String> {
+        run(&format!("{}/", source.display()), "", options)
+    }
+
     /// Copies one named file of `source`.
     pub(crate) fn copy_file(&self, source: &Path, path: &Path) -> Result<(), String> {
         let from = source.join(path);

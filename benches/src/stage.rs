@@ -10,10 +10,12 @@ use sync_tests::{
     scratch::Mounted,
 };
 
-use crate::rsync::Rsync;
+use crate::{large, rsync::Rsync};
 
-/// Room for 100,000 artifacts three times over, and journals.
-const DISK_BYTES: u64 = 6 << 30;
+/// Room for an artifact three times over, its inodes and its place in journals.
+const DISK_BYTES_PER_FILE: u64 = 40 << 10;
+/// Room for everything else.
+const DISK_BYTES_MIN: u64 = 512 << 20;
 
 /// The stage. Fields are dropped in order: processes before the disk.
 pub(crate) struct Stage {
@@ -27,11 +29,29 @@ pub(crate) struct Stage {
 impl Stage {
     /// A stage with `files` artifacts on the active.
     pub(crate) fn new(files: usize) -> Result<Self, String> {
-        let disk = Mounted::ext4(DISK_BYTES)
+        let artifacts = u64::try_from(files).unwrap_or(u64::MAX);
+        Self::with(artifacts * DISK_BYTES_PER_FILE + DISK_BYTES_MIN, |world| {
+            Ok(world.fill(files))
+        })
+    }
+
+    /// A stage with one large file of random bytes on the active.
+    pub(crate) fn with_large(bytes: u64) -> Result<Self, String> {
+        Self::with(5 * bytes + DISK_BYTES_MIN, |world| {
+            large::write(&world.active.tree.join(large::NAME), bytes)?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn with(
+        disk_bytes: u64,
+        fill: impl FnOnce(&World) -> Result<Vec<Api>, String>,
+    ) -> Result<Self, String> {
+        let disk = Mounted::warm_ext4(disk_bytes)
             .ok_or("an ext4 file system on a loop device is needed: run it as root")?;
         let settings = Settings::default();
         let world = World::within(disk.path(), &settings);
-        let apis = world.fill(files);
+        let apis = fill(&world)?;
         let rsync = Rsync::start(&disk.path().join("rsync"))?;
         Ok(Self {
             rsync,

@@ -1,7 +1,7 @@
 //! Small file systems of their own, where this machine lets us mount them.
 
 use std::{
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -37,8 +37,25 @@ impl Mounted {
             .as_file()
             .set_len(bytes)
             .expect("a sparse file of any size");
+        Self::image(image, &[])
+    }
+
+    /// The same for measuring: every page of the file has been written before, for
+    /// the first touch of a page costs more than what is measured; nothing is
+    /// left for the kernel to initialise later; there is an inode for each 4 KiB.
+    ///
+    /// # Panics
+    /// When memory does not hold the file.
+    #[must_use]
+    pub fn warm_ext4(bytes: u64) -> Option<Self> {
+        let later = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+        Self::image(warm(bytes), &["-i", "4096", "-E", later])
+    }
+
+    fn image(image: NamedTempFile, options: &[&str]) -> Option<Self> {
         let path = image.path().to_str().expect("a plain name").to_owned();
-        let made = Command::new("mkfs.ext4").args(["-q", "-F", &path]).status();
+        let mut make = Command::new("mkfs.ext4");
+        let made = make.args(["-q", "-F"]).args(options).arg(&path).status();
         if !made.is_ok_and(|status| status.success()) {
             return None;
         }
@@ -103,4 +120,12 @@ fn mount(arguments: &[&str], target: &Path) -> Result<(), String> {
     } else {
         Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
+}
+
+/// A file in memory whose every page has been touched.
+fn warm(bytes: u64) -> NamedTempFile {
+    let mut image = NamedTempFile::new_in("/dev/shm").expect("a file in memory");
+    let mut zeros = io::repeat(0).take(bytes);
+    io::copy(&mut zeros, &mut image).expect("memory holds the file");
+    image
 }

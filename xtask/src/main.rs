@@ -6,6 +6,7 @@
 //! program is built in a second.
 #![expect(clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod bench;
 mod readme;
 mod steps;
 mod tools;
@@ -19,7 +20,9 @@ use std::{
 const HELP: &str = "\
 cargo xtask test [STEP...]   every check, or only the named steps, fail fast
 cargo xtask ci               `test`, then the README's commands
-cargo xtask steps            the names of the steps";
+cargo xtask steps            the names of the steps
+cargo xtask bench [--full | WORKLOAD...]
+                             beside rsync on this machine: the quick workloads, all, or those named";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -41,6 +44,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
     match command {
         "test" => steps::run(&root, &steps::test(), rest),
         "ci" => steps::run(&root, &steps::ci(), rest),
+        "bench" => bench::run(&root, rest),
         "steps" => {
             steps::list(&steps::ci());
             Ok(())
