@@ -106,8 +106,9 @@ struct Node {
 #[derive(Clone)]
 enum Kind {
     Leaf(Vec<Item>),
+    /// Boxed: most nodes are leaves, and as large as the largest kind.
     Inner {
-        children: [Option<Arc<Node>>; TRIE_FANOUT],
+        children: Box<[Option<Arc<Node>>; TRIE_FANOUT]>,
         count: usize,
     },
 }
@@ -356,12 +357,12 @@ impl Node {
         let count = items.len();
         let mut rest = items.into_iter();
         // Sorted, so each group is the next stretch, taken without spare room.
-        let children = std::array::from_fn(|slot| {
+        let children = Box::new(std::array::from_fn(|slot| {
             let end = |item: &Item| nibble(&item.key, depth) <= slot;
             let length = rest.as_slice().partition_point(end);
             let group: Vec<Item> = rest.by_ref().take(length).collect();
             (length > 0).then(|| Arc::new(Self::build(group, depth + 1)))
-        });
+        }));
         Self::new(Kind::Inner { children, count })
     }
 
@@ -526,7 +527,7 @@ fn diff_nodes(ours: Option<&Arc<Node>>, theirs: Option<&Arc<Node>>, out: &mut Ve
         if let (Kind::Inner { children: a, .. }, Kind::Inner { children: b, .. }) =
             (&a.kind, &b.kind)
         {
-            for (a, b) in a.iter().zip(b) {
+            for (a, b) in a.iter().zip(b.iter()) {
                 diff_nodes(a.as_ref(), b.as_ref(), out);
             }
             return;
