@@ -1,0 +1,89 @@
+//! One edit in a tree of many files: what it costs both nodes, whatever the
+//! tree's size.
+
+use sync_tests::{Settings, World, artifacts};
+
+use crate::{
+    bounds::{self, Bound},
+    memory,
+    strace::{self, Attached},
+};
+
+const FILES: usize = 10_000;
+const EDITS: u32 = 40;
+
+/// Calls an edit, on the node where it is made.
+const ACTIVE: [Bound; 7] = [
+    // Measured 11: the root and its mount seven times, the file four times.
+    ("statx", 11.5),
+    // Measured 4.7 to 5.4: directories that are not held open; the file, to hash
+    // it and to send it; the marker.
+    ("openat", 6.0),
+    // Measured 6.8 to 7.5.
+    ("close", 8.0),
+    // Measured 2: is the root still in its place, before a look and after.
+    ("open", 2.1),
+    // Measured 2.
+    ("fstatfs", 2.1),
+    // Measured 2: to hash the file, to send it.
+    ("pread64", 2.1),
+    // Measured 1: the marker.
+    ("unlink", 1.1),
+];
+
+/// Calls an edit, on the node that follows.
+const PASSIVE: [Bound; 17] = [
+    // Measured 1: one a generation.
+    ("fdatasync", 1.1),
+    // Measured 0, for the checkpoint comes later.
+    ("fsync", 0.1),
+    ("syncfs", 0.1),
+    // Measured 0.05: nothing is listed.
+    ("getdents64", 0.2),
+    // Measured 14.9: the root and its mount, the file before and after.
+    ("statx", 15.5),
+    // Measured 5.1 to 5.4.
+    ("openat", 6.0),
+    // Measured 7.9 to 8.3.
+    ("close", 9.0),
+    // Measured 3: is the root still in its place.
+    ("open", 3.2),
+    // Measured 2: back from the journal; the drift watch reads what was written.
+    ("pread64", 2.2),
+    // Measured 3: the content and the commit into the journal, the file.
+    ("pwrite64", 3.1),
+    // Measured 1 each.
+    ("fallocate", 1.1),
+    ("fchmod", 1.1),
+    ("fstatfs", 1.1),
+    ("renameat2", 1.1),
+    ("unlink", 1.1),
+    ("unlinkat", 1.1),
+    ("utimensat", 1.1),
+];
+
+#[test]
+fn an_edit_costs_both_nodes_the_same_few_calls_in_a_tree_of_any_size() {
+    if !strace::is_here() {
+        return;
+    }
+    let mut world = World::within(&memory(), &Settings::default());
+    let apis = world.fill(FILES);
+    world.active.start();
+    world.passive.run(&["bootstrap"]).exits(0);
+    world.passive.start();
+    world.until_in_step();
+    // Waits for the look at the whole tree with which a passive begins.
+    world.push();
+    let active = Attached::to(&world.active, world.path().join("active.strace"));
+    let passive = Attached::to(&world.passive, world.path().join("passive.strace"));
+    for api in apis.iter().take(EDITS as usize) {
+        let (path, content) = &api.revised().files()[0];
+        artifacts::save(&world.active.tree.join(path), content.as_bytes())
+            .expect("the tree can be written");
+        world.push();
+    }
+    let (active, passive) = (active.detach(&world.active), passive.detach(&world.passive));
+    bounds::check("edit, active", &active, EDITS, &ACTIVE);
+    bounds::check("edit, passive", &passive, EDITS, &PASSIVE);
+}
