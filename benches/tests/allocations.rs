@@ -39,14 +39,14 @@ const HELD: Most = Most::of(2.1, 300.0);
 // Measured 4.07, two of them the sample's own, and 420: the sorted list is still
 // held while the trie is made of it.
 const BUILT: Most = Most::of(4.2, 430.0);
-// Measured 6 and 1,360: a node a level, and the leaf's list.
-const UPDATE: Most = Most::of(6.0, 1_400.0);
+// Measured 10 and 1,272: a node and its children a level, and the leaf's list.
+const UPDATE: Most = Most::of(10.0, 1_300.0);
 // Measured 0.
 const ROOT: Most = Most::of(0.0, 0.0);
 // Measured 3 and 656: the list of differences, and two walks of a leaf.
 const DIFFERENCE: Most = Most::of(4.0, 700.0);
-// Measured 10 and 2,992: half of it for the manifest after the change.
-const PLAN: Most = Most::of(11.0, 3_100.0);
+// Measured 14 and 2,904: half of it for the manifest after the change.
+const PLAN: Most = Most::of(14.0, 3_000.0);
 // Measured 2.005 and 441: the path twice, and the list of changes as it grows.
 const DECODED: Most = Most::of(2.1, 450.0);
 // Measured 5 and 2,799: the plain bytes as they gather, and the block.

@@ -155,11 +155,17 @@ impl Replica {
     fn place(&self, intake: &Intake) -> Result<(Vec<Placed>, u32), DiskError> {
         let mut bumped = 0;
         let mut placed = Vec::with_capacity(intake.changes.len());
+        // The list is in the order of the paths: what is below follows.
+        let mut absent: Option<&RelPath> = None;
         for (index, change) in (0u32..).zip(&intake.changes) {
+            if absent.is_none_or(|absent| !change.path.starts_with(absent)) {
+                absent = self.absent_directory(change)?;
+            }
             let is_needed = intake.needed(index).is_ok();
             let change = match &change.action {
                 Action::Put(Entry::File(file)) => {
-                    let mtime = self.mtime_for(&change.path, file, is_needed)?;
+                    let nothing_there = absent.is_some();
+                    let mtime = self.mtime_for(&change.path, file, is_needed, nothing_there)?;
                     bumped += u32::from(is_needed && mtime.seconds != file.mtime.seconds);
                     let entry = Entry::File(FileEntry { mtime, ..*file });
                     Change {
@@ -173,6 +179,15 @@ impl Replica {
             placed.push(Placed { change, place });
         }
         Ok((placed, bumped))
+    }
+
+    /// The directory that a change makes where nothing stands: nobody has to look
+    /// for files below it.
+    fn absent_directory<'a>(&self, change: &'a Change) -> Result<Option<&'a RelPath>, DiskError> {
+        let is_new = matches!(change.action, Action::Put(Entry::Directory { .. }))
+            && self.agreed.manifest().get(&change.path).is_none();
+        let is_absent = is_new && self.root.stat(&change.path)?.is_none();
+        Ok(is_absent.then_some(&change.path))
     }
 
     fn place_of(&self, change: &Change, is_needed: bool) -> Place {
@@ -192,6 +207,7 @@ impl Replica {
         path: &RelPath,
         file: &FileEntry,
         is_written: bool,
+        nothing_there: bool,
     ) -> Result<Mtime, DiskError> {
         let agreed = self.agreed.manifest().get(path).and_then(Entry::as_file);
         let kept = agreed.filter(|agreed| agreed.content == file.content);
@@ -199,7 +215,11 @@ impl Replica {
         if self.options.preset != Preset::Synapse || (kept.is_some() && !is_written) {
             return Ok(own);
         }
-        let on_disk = self.root.stat(path)?.filter(|stat| stat.kind == Kind::File);
+        let on_disk = match nothing_there {
+            true => None,
+            false => self.root.stat(path)?,
+        };
+        let on_disk = on_disk.filter(|stat| stat.kind == Kind::File);
         let mut seen = self.recent.at(path).to_vec();
         // A healed file may have its own time back: that content was seen.
         let replaced = agreed.filter(|agreed| agreed.content != file.content);
