@@ -18,6 +18,9 @@ use sync_tests::{
 /// Every call that names a file or works on a descriptor.
 const TRACED: &str = "trace=%file,%desc";
 
+/// What a call that opens a directory is marked with.
+const DIRECTORY: &str = " O_DIRECTORY";
+
 /// How often each call touched a tree or its work directory.
 pub(crate) type Counts = BTreeMap<String, u32>;
 
@@ -139,7 +142,7 @@ fn count(node: &Node, log: &Path) -> Counts {
     let log = fs::read_to_string(log).expect("strace wrote its log");
     let mut counts = Counts::new();
     for call in log.lines().filter(touches).filter_map(call) {
-        *counts.entry(call.to_owned()).or_default() += 1;
+        *counts.entry(call).or_default() += 1;
     }
     counts
 }
@@ -149,11 +152,17 @@ fn text(path: &Path) -> &str {
 }
 
 /// The call that a line begins: `1234 openat(3</a>, ...`. None for the second
-/// half of one.
-fn call(line: &str) -> Option<&str> {
+/// half of one. Opening a directory is a kind of its own.
+fn call(line: &str) -> Option<String> {
     let (_, rest) = line.split_once(char::is_whitespace)?;
-    let (name, _) = rest.trim_start().split_once('(')?;
+    let (name, rest) = rest.trim_start().split_once('(')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let directory = if rest.contains("O_DIRECTORY") {
+        DIRECTORY
+    } else {
+        ""
+    };
     name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        .then_some(name)
+        .all(is_name)
+        .then(|| format!("{name}{directory}"))
 }
