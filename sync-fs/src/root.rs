@@ -13,6 +13,7 @@
 mod directory;
 mod error;
 mod file;
+mod mode;
 mod opening;
 mod stat;
 
@@ -20,14 +21,11 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
 };
 
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, Mode as RawMode, OFlags, RenameFlags},
     io::Errno,
 };
@@ -38,6 +36,7 @@ pub(crate) use directory::Directory;
 pub use error::{AbsentIsNone, Cause, DiskError, Place};
 pub(crate) use file::read_through;
 pub use file::{HeldFile, READ_BYTES};
+use mode::GrantedModes;
 use opening::HeldDirectories;
 pub use stat::{Kind, Mount, Stat, StatKey};
 
@@ -102,21 +101,6 @@ pub struct Listed {
     pub name: Box<[u8]>,
     /// What is under it.
     pub stat: Stat,
-}
-
-/// Permission bits with which files were created as asked, so that the umask
-/// takes none of them away.
-#[derive(Debug, Default)]
-struct GrantedModes(AtomicU32);
-
-impl GrantedModes {
-    fn has(&self, mode: Mode) -> bool {
-        mode.bits() & !self.0.load(Ordering::Relaxed) == 0
-    }
-
-    fn add(&self, mode: Mode) {
-        self.0.fetch_or(mode.bits(), Ordering::Relaxed);
-    }
 }
 
 /// An open root directory.
@@ -469,7 +453,9 @@ impl Root {
     /// [`Cause::Absent`] where nothing, or a link, is there.
     pub fn set_mode(&self, path: &RelPath, mode: Mode) -> Result<(), DiskError> {
         let raw = RawMode::from_raw_mode(mode.bits());
-        self.at(path, "set the mode of", |at, name| set_mode(at, name, raw))
+        self.at(path, "set the mode of", |at, name| {
+            mode::set_mode(at, name, raw)
+        })
     }
 
     /// Sets the modification time of whatever is at `path`, a link itself
@@ -614,30 +600,6 @@ impl Root {
 
 fn both<A, B>(a: Result<A, Errno>, b: Result<B, Errno>) -> Result<(A, B), Errno> {
     Ok((a?, b?))
-}
-
-/// `fchmod` on a descriptor that cannot be a link. The owner of a file that may
-/// not be read goes through the descriptor's own name in `/proc`, which leads to
-/// the same inode and nowhere else.
-fn set_mode(at: BorrowedFd<'_>, name: &[u8], mode: RawMode) -> Result<(), Errno> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match rustix::fs::openat(at, name, OFlags::RDONLY | flags, RawMode::empty()) {
-        Ok(file) => rustix::fs::fchmod(&file, mode),
-        Err(Errno::ACCESS) => {
-            let fd = rustix::fs::openat(at, name, OFlags::PATH | flags, RawMode::empty())?;
-            if Stat::of_open(&fd)?.kind == Kind::Symlink {
-                return Err(Errno::LOOP);
-            }
-            let descriptors = rustix::fs::open(
-                "/proc/self/fd",
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                RawMode::empty(),
-            )?;
-            let number = fd.as_raw_fd().to_string();
-            rustix::fs::chmodat(&descriptors, number, mode, AtFlags::empty())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -105,10 +105,14 @@ impl Replica {
         candidates.truncate(SOURCES_MAX);
         let file = self.contents.start(&self.work, &entry)?;
         let name = partial_name(&entry.content);
-        let streamed = (entry.length >= STREAMED_BYTES_MIN)
-            .then(|| self.work.open_file_to_stream(&name))
-            .transpose()?;
-        Ok((file, streamed.map(Stream::start), candidates))
+        let stream = match entry.length >= STREAMED_BYTES_MIN {
+            true => Some(Stream::start(
+                self.work.open_file_to_stream(&name)?,
+                self.work.open_file_to_write(&name)?,
+            )),
+            false => None,
+        };
+        Ok((file, stream, candidates))
     }
 
     /// The file at `path`, with its recipe if that is remembered and the file is

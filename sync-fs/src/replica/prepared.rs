@@ -22,9 +22,11 @@ use sync_core::{Action, Change, Entry, FileEntry, Manifest, Mode, Mtime, RelPath
 use super::{
     contents::make_directory,
     judge::{seen_after_put, seen_never},
+    run::Run,
+    swap::moved,
 };
 use crate::{
-    observed::Seen,
+    observed::{Seen, Sighting},
     root::{AbsentIsNone, Cause, DiskError, Kind, Root, Stat},
 };
 
@@ -336,6 +338,63 @@ impl PreparedFile {
     /// The same, where its directory was placed: its own stat did not change.
     pub(super) fn seen_as_prepared(&self) -> Seen {
         seen_after_put(&self.stat)
+    }
+}
+
+impl Run<'_> {
+    /// Gives the file that was prepared for the change its name where nothing
+    /// stands; `false` where there is none, or something stands there.
+    pub(super) fn put_prepared(
+        &mut self,
+        change: usize,
+        path: &RelPath,
+        file: &FileEntry,
+    ) -> Result<bool, DiskError> {
+        self.place_parent(path)?;
+        let index = u32::try_from(change).expect("changes are counted in 32 bits");
+        let Some(ready) = self.prepared.file(index, file) else {
+            return Ok(false);
+        };
+        let at_home = path
+            .split()
+            .0
+            .is_some_and(|parent| self.prepared.is_placed(parent));
+        let seen = if at_home {
+            ready.seen_as_prepared()
+        } else {
+            match self.place(&ready.name, path) {
+                Err(error) if moved(&error) => return Ok(false),
+                result => result?,
+            }
+            ready.seen(self.root.stat(path)?)
+        };
+        self.prepared.used(index);
+        self.put(Sighting {
+            path: path.clone(),
+            entry: Entry::File(*file),
+            seen,
+        });
+        Ok(true)
+    }
+
+    /// Gives the directory that was prepared around `path` its name.
+    fn place_parent(&mut self, path: &RelPath) -> Result<(), DiskError> {
+        let parent = path.split().0;
+        let Some(directory) = parent.and_then(|parent| self.prepared.directory(parent)) else {
+            return Ok(());
+        };
+        let parent = path.parent().expect("it was found");
+        match self.place(&directory.name, &parent) {
+            Err(error) if moved(&error) => {
+                self.prepared.apart(parent.as_bytes());
+                self.ensure_directory(&parent, directory.mode)
+            }
+            result => {
+                result?;
+                self.prepared.placed(parent.as_bytes());
+                self.sighted_directory(&parent, directory.mode)
+            }
+        }
     }
 }
 

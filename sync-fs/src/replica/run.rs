@@ -18,7 +18,6 @@ use super::{
     contents::{Contents, dress, finished_name, write_out},
     judge::{Content, History, Judge, has_content, seen_after_put, seen_never},
     prepared::Prepared,
-    swap::moved,
 };
 use crate::{
     observed::{Observed, Sighting},
@@ -67,7 +66,7 @@ pub(super) struct Run<'a> {
     preset: Preset,
     exclude: &'a Rules,
     history: &'a History,
-    prepared: &'a mut Prepared,
+    pub(super) prepared: &'a mut Prepared,
     uses: BTreeMap<ContentId, u32>,
     effects: Vec<Effect>,
 }
@@ -209,61 +208,6 @@ impl<'a> Run<'a> {
         match &change.action {
             Action::Put(entry) => self.unhealed(&change.path, entry),
             Action::Delete => self.gone(&change.path),
-        }
-    }
-
-    /// Gives the file that was prepared for the change its name where nothing
-    /// stands; `false` where there is none, or something stands there.
-    fn put_prepared(
-        &mut self,
-        change: usize,
-        path: &RelPath,
-        file: &FileEntry,
-    ) -> Result<bool, DiskError> {
-        self.place_parent(path)?;
-        let index = u32::try_from(change).expect("changes are counted in 32 bits");
-        let Some(ready) = self.prepared.file(index, file) else {
-            return Ok(false);
-        };
-        let at_home = path
-            .split()
-            .0
-            .is_some_and(|parent| self.prepared.is_placed(parent));
-        let seen = if at_home {
-            ready.seen_as_prepared()
-        } else {
-            match self.place(&ready.name, path) {
-                Err(error) if moved(&error) => return Ok(false),
-                result => result?,
-            }
-            ready.seen(self.root.stat(path)?)
-        };
-        self.prepared.used(index);
-        self.put(Sighting {
-            path: path.clone(),
-            entry: Entry::File(*file),
-            seen,
-        });
-        Ok(true)
-    }
-
-    /// Gives the directory that was prepared around `path` its name.
-    fn place_parent(&mut self, path: &RelPath) -> Result<(), DiskError> {
-        let parent = path.split().0;
-        let Some(directory) = parent.and_then(|parent| self.prepared.directory(parent)) else {
-            return Ok(());
-        };
-        let parent = path.parent().expect("it was found");
-        match self.place(&directory.name, &parent) {
-            Err(error) if moved(&error) => {
-                self.prepared.apart(parent.as_bytes());
-                self.ensure_directory(&parent, directory.mode)
-            }
-            result => {
-                result?;
-                self.prepared.placed(parent.as_bytes());
-                self.sighted_directory(&parent, directory.mode)
-            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use rustix::io::Errno;
 use sync_core::ContentId;
 
 use crate::root::{DiskError, HeldFile};
@@ -77,8 +78,10 @@ impl Piece {
 }
 
 impl Stream {
-    /// At the beginning of `file`, which nobody else writes.
-    pub(super) fn start(file: HeldFile) -> Self {
+    /// At the beginning of a file that nobody else writes: opened for direct
+    /// writes, and once more for a file system that turns out to want larger
+    /// blocks than ours.
+    pub(super) fn start(direct: HeldFile, cached: HeldFile) -> Self {
         let (full, to_write) = sync_channel::<Piece>(PIECES);
         let (written, empty) = sync_channel(PIECES);
         for _ in 1..PIECES {
@@ -88,7 +91,10 @@ impl Stream {
         let writing = thread::spawn(move || {
             for mut piece in to_write {
                 let offset = piece.offset;
-                file.write_all_at(piece.blocks(), offset)?;
+                match direct.write_all_at(piece.blocks(), offset) {
+                    Err(error) if is_invalid(&error) => cached.write_all_at(piece.blocks(), offset),
+                    result => result,
+                }?;
                 // Nobody wants it back after the last piece.
                 let _ = written.send(piece);
             }
@@ -179,6 +185,10 @@ impl Stream {
     }
 }
 
+fn is_invalid(error: &DiskError) -> bool {
+    Errno::from_io_error(&error.source) == Some(Errno::INVAL)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +205,8 @@ mod tests {
         std::fs::write(dir.path().join("source"), &content).unwrap();
         let source = root.open_file(&path("source")).unwrap();
         let copy = root.create_file(&path("copy")).unwrap();
-        let mut stream = Stream::start(root.open_file_to_stream(&path("copy")).unwrap());
+        let direct = root.open_file_to_stream(&path("copy")).unwrap();
+        let mut stream = Stream::start(direct, root.open_file_to_write(&path("copy")).unwrap());
         stream.push(&content[..5]);
         stream.pull(&source, 5, 9_000_000).unwrap();
         stream.push(&content[9_000_005..]);
