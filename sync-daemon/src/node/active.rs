@@ -138,7 +138,8 @@ pub(super) struct ActiveTree {
     pub(super) thread: TreeThread<SourceThread>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) commands: mpsc::Sender<Command>,
-    /// What was known when the node started: most often what a peer has.
+    /// What was known when the node started, for one command's work: most often
+    /// what the peer has. A daemon does not hold on to it.
     pub(super) opened: Manifest,
     large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
 }
@@ -156,8 +157,8 @@ impl ActiveTree {
         thread: TreeThread<SourceThread>,
         published: watch::Receiver<Published>,
         commands: mpsc::Sender<Command>,
+        opened: Manifest,
     ) -> Self {
-        let opened = published.borrow().manifest.clone();
         Self {
             name,
             thread,

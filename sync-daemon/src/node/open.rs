@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use sync_core::TreeName;
+use sync_core::{Manifest, TreeName};
 use sync_fs::{
     Replica, Source,
     lock::{LockError, StateLock},
@@ -306,10 +306,20 @@ async fn open_source(
         .run(|tree| (tree.source.manifest().clone(), tree.position()))
         .await
         .map_err(|error| opening(tree, &error))?;
+    let opened = match mode {
+        NodeMode::OneShot => manifest.clone(),
+        NodeMode::Daemon => Manifest::new(),
+    };
     let (published, receiver) =
         watch::channel(Published::unseen(tree.name.clone(), manifest, position));
     let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-    let active = ActiveTree::new(tree.name.clone(), thread.clone(), receiver, commands);
+    let active = ActiveTree::new(
+        tree.name.clone(),
+        thread.clone(),
+        receiver,
+        commands,
+        opened,
+    );
     let publisher = Publisher {
         name: tree.name.clone(),
         root: tree.path.clone(),
