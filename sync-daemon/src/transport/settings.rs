@@ -37,6 +37,11 @@ const INITIAL_WINDOW_BYTES: u64 = 1_000_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Three keep-alives lost in a row mean that the peer is gone.
 const IDLE: Duration = Duration::from_secs(30);
+/// Taken for the round trip of an address that never answered. A first packet
+/// that was lost, or came before the peer listened, is repeated after three of
+/// these; quinn's default makes that a second. A longer link only gets the
+/// packet twice.
+const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
 /// TLS messages buffered in a handshake: a hello with a post-quantum share is
 /// under 2 KiB.
 const HANDSHAKE_BYTES_MAX: usize = 16 << 10;
@@ -129,6 +134,7 @@ fn transport(window_bytes: u32, streams_max: u32) -> TransportConfig {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(window_bytes))
         .send_window(SEND_WINDOW_BYTES)
+        .initial_rtt(FIRST_ROUND_TRIP)
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)

@@ -87,6 +87,29 @@ async fn a_node_that_only_dials_reaches_a_listener() {
 }
 
 #[tokio::test]
+async fn a_dial_that_begins_before_the_peer_listens_is_soon_repeated() {
+    let (one, other) = (TestNode::new("one"), TestNode::new("other"));
+    one.pin(&other);
+    other.pin(&one);
+    let dialler = Endpoint::bind(Setup::new(one.identity.clone(), one.trusted.clone())).unwrap();
+    // Somebody who takes the first packets and says nothing.
+    let mute = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let local = mute.local_addr().unwrap();
+    let comes_up = async {
+        mute.recv(&mut [0; 2048]).await.unwrap();
+        drop(mute);
+        let mut setup = other.setup();
+        setup.listen = Some(local);
+        Endpoint::bind(setup).unwrap()
+    };
+    let address = local.to_string().parse().unwrap();
+    let dial = dialler.connect(&address, other.id(), Duration::from_millis(900));
+    let (dialled, listener) = tokio::join!(dial, comes_up);
+    assert_eq!(dialled.unwrap().peer(), other.id());
+    drop(listener);
+}
+
+#[tokio::test]
 async fn a_stranger_is_refused_before_any_byte_of_it_is_processed() {
     let pair = Pair::new();
     let stranger = TestNode::new("stranger");
