@@ -1,9 +1,9 @@
 //! The recipes of a tree's large files, remembered so that an edit of one costs
 //! a hash of it and not a search for its cuts.
 //!
-//! They are kept in memory, by path. What has none yet is told by
-//! [`Recipes::next`], to be read when nothing else is to be done; after a
-//! restart all have to be read once. A recipe proves nothing: the hash of the
+//! They are kept in memory, by path. What has none yet is told as a
+//! [`RecipeJob`], to be read when nothing else is to be done; after a restart
+//! all have to be read once. A recipe proves nothing: the hash of the
 //! whole content does, wherever one was used.
 
 use std::{
