@@ -8,7 +8,12 @@
 
 /// A pattern, parsed.
 #[derive(Clone, Debug)]
-pub(crate) struct Glob(Vec<Token>);
+pub(crate) struct Glob {
+    tokens: Vec<Token>,
+    /// What every text that matches ends with: most texts are known by that not
+    /// to match.
+    tail: Box<[u8]>,
+}
 
 #[derive(Clone, Debug)]
 enum Token {
@@ -30,7 +35,7 @@ impl Glob {
     /// Parses a pattern, or says what is wrong with it.
     pub(crate) fn parse(pattern: &[u8]) -> Result<Self, &'static str> {
         if !pattern.iter().any(|byte| b"*?[".contains(byte)) {
-            return Ok(Self(pattern.iter().copied().map(Token::Byte).collect()));
+            return Ok(Self::of(pattern.iter().copied().map(Token::Byte).collect()));
         }
         let mut tokens = Vec::new();
         let mut rest = pattern;
@@ -45,7 +50,18 @@ impl Glob {
             tokens.push(token);
             rest = left;
         }
-        Ok(Self(tokens))
+        Ok(Self::of(tokens))
+    }
+
+    fn of(tokens: Vec<Token>) -> Self {
+        let literal = |token: &Token| match token {
+            Token::Byte(byte) => Some(*byte),
+            _ => None,
+        };
+        let mut tail: Vec<u8> = tokens.iter().rev().map_while(literal).collect();
+        tail.reverse();
+        let tail = tail.into();
+        Self { tokens, tail }
     }
 
     /// Whether all of `text` matches.
@@ -53,10 +69,13 @@ impl Glob {
     /// Goes back only to the last `*` and the last `**`: what an earlier one
     /// took least of leaves most to the later ones, and no `*` passes a slash.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
+        if !text.ends_with(&self.tail) {
+            return false;
+        }
         let mut at = Place { token: 0, byte: 0 };
         let (mut star, mut star_star) = (None, None);
         loop {
-            match self.0.get(at.token) {
+            match self.tokens.get(at.token) {
                 Some(Token::Star) => {
                     at.token += 1;
                     star = Some(at);
