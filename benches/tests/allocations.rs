@@ -21,7 +21,7 @@ use sync_core::{
     wire::Block,
 };
 
-/// Entries of a large tree: its trie is five levels deep.
+/// Entries of a large tree: four levels of nodes, the last of them packs.
 const ENTRIES: u32 = 100_000;
 /// Changes of a large generation.
 const CHANGES: u32 = 10_000;
@@ -34,19 +34,19 @@ struct Most {
     bytes: f64,
 }
 
-// Measured 2.03 and 291: the path, and a leaf for about every two entries.
-const HELD: Most = Most::of(2.1, 300.0);
-// Measured 4.07, two of them the sample's own, and 420: the sorted list is still
-// held while the trie is made of it.
-const BUILT: Most = Most::of(4.2, 430.0);
-// Measured 10 and 1,272: a node and its children a level, and the leaf's list.
-const UPDATE: Most = Most::of(10.0, 1_300.0);
-// Measured 0.
-const ROOT: Most = Most::of(0.0, 0.0);
-// Measured 3 and 656: the list of differences, and two walks of a leaf.
-const DIFFERENCE: Most = Most::of(4.0, 700.0);
-// Measured 14 and 2,904: half of it for the manifest after the change.
-const PLAN: Most = Most::of(14.0, 3_000.0);
+// Measured 0.09 and 119, 50 of them the path: a pack for about 24 entries.
+const HELD: Most = Most::of(0.1, 120.0);
+// Measured 3.09, all but 0.09 the sample's own, and 352: the records and their
+// sorted list are still held while the trie is made of them.
+const BUILT: Most = Most::of(3.2, 360.0);
+// Measured 10 and 4,452: a node and its children a level, the pack and its list.
+const UPDATE: Most = Most::of(10.0, 4_600.0);
+// Measured 2 and 2,624: the pack's list, and what a leaf covers.
+const ROOT: Most = Most::of(2.0, 2_800.0);
+// Measured 4 and 720: the path, the list of differences, two walks of a pack.
+const DIFFERENCE: Most = Most::of(4.0, 750.0);
+// Measured 16 and 8,732: most of it for the manifest after the change.
+const PLAN: Most = Most::of(16.0, 9_000.0);
 // Measured 2.005 and 441: the path twice, and the list of changes as it grows.
 const DECODED: Most = Most::of(2.1, 450.0);
 // Measured 5 and 2,799: the plain bytes as they gather, and the block.
@@ -73,6 +73,7 @@ fn a_manifest_holds_an_entry_in_few_bytes() {
 #[test]
 fn an_update_in_100_000_entries_copies_one_path_of_the_trie() {
     let before = sample::manifest(ENTRIES);
+    black_box(before.root());
     let mut after = before.clone();
     let (path, entry) = sample::file(5, 1);
     let used = measure(|| drop(after.insert(path, entry)));

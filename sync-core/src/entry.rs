@@ -31,6 +31,16 @@ pub struct Mtime {
     pub nanoseconds: u32,
 }
 
+impl Mtime {
+    /// Nanoseconds since the epoch. Saturates beyond the years 1677 and 2262.
+    #[must_use]
+    pub fn as_nanoseconds(self) -> i64 {
+        self.seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(self.nanoseconds.into())
+    }
+}
+
 /// A regular file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileEntry {

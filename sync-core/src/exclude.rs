@@ -123,10 +123,15 @@ impl Rules {
     /// Whether `path` is excluded: by itself or with a directory above it.
     #[must_use]
     pub fn matches(&self, path: &RelPath, is_directory: bool) -> bool {
+        self.matches_bytes(path.as_bytes(), is_directory)
+    }
+
+    /// The same for the bytes of a path.
+    #[must_use]
+    pub fn matches_bytes(&self, bytes: &[u8], is_directory: bool) -> bool {
         if self.is_empty() {
             return false;
         }
-        let bytes = path.as_bytes();
         let above = |&at: &usize| bytes[at] == b'/';
         (0..bytes.len())
             .filter(above)

@@ -165,7 +165,7 @@ impl<'a> Tally<'a> {
         let mut created = 0;
         let (mut lost, mut put) = (Counts::new(), Counts::new());
         for Change { path, action } in changes {
-            let old = file_at(agreed.get(path));
+            let old = file_at(agreed.get(path).as_ref());
             let new = match action {
                 Action::Put(entry) => file_at(Some(entry)),
                 Action::Delete => None,

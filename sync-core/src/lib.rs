@@ -26,6 +26,7 @@ pub mod reconcile;
 #[cfg(test)]
 mod sample;
 pub mod section;
+pub mod seen;
 pub mod settle;
 pub mod well_formed;
 pub mod wire;
@@ -36,3 +37,4 @@ pub use generation::{Action, Change, Epoch, Generation, GenerationHeader, Positi
 pub use manifest::{Difference, Manifest, Root};
 pub use path::RelPath;
 pub use preset::Preset;
+pub use seen::{Seen, StatKey};

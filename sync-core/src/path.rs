@@ -48,24 +48,14 @@ impl RelPath {
     /// # Errors
     /// Says which rule of the type the bytes break.
     pub fn new(bytes: &[u8]) -> Result<Self, PathError> {
-        if bytes.is_empty() {
-            return Err(PathError::Empty);
-        }
-        if bytes.len() > PATH_BYTES_MAX {
-            return Err(PathError::TooLong(bytes.len()));
-        }
-        if bytes.contains(&0) {
-            return Err(PathError::Nul);
-        }
-        let mut depth = 0;
-        for component in bytes.split(|&byte| byte == b'/') {
-            check_component(component)?;
-            depth += 1;
-        }
-        if depth > PATH_DEPTH_MAX {
-            return Err(PathError::TooDeep);
-        }
-        Ok(Self(bytes.into()))
+        check(bytes)?;
+        Ok(Self::of_checked(bytes))
+    }
+
+    /// A path of bytes that were checked before.
+    pub(crate) fn of_checked(bytes: &[u8]) -> Self {
+        debug_assert_eq!(check(bytes), Ok(()));
+        Self(bytes.into())
     }
 
     /// This path with one more component.
@@ -138,6 +128,31 @@ impl RelPath {
     pub fn needs_escape(&self) -> bool {
         self.escaped().as_bytes() != self.as_bytes()
     }
+}
+
+/// Whether `bytes` may be a path.
+///
+/// # Errors
+/// Says which rule of [`RelPath`] they break.
+pub fn check(bytes: &[u8]) -> Result<(), PathError> {
+    if bytes.is_empty() {
+        return Err(PathError::Empty);
+    }
+    if bytes.len() > PATH_BYTES_MAX {
+        return Err(PathError::TooLong(bytes.len()));
+    }
+    if bytes.contains(&0) {
+        return Err(PathError::Nul);
+    }
+    let mut depth = 0;
+    for component in bytes.split(|&byte| byte == b'/') {
+        check_component(component)?;
+        depth += 1;
+    }
+    if depth > PATH_DEPTH_MAX {
+        return Err(PathError::TooDeep);
+    }
+    Ok(())
 }
 
 fn check_component(component: &[u8]) -> Result<(), PathError> {

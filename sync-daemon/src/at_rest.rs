@@ -49,7 +49,12 @@ fn tree(config: &Config, tree: &TreeConfig) -> TreeStatus {
     let (generation, manifest, state, detail) = match snapshot {
         Loaded::State(known) => {
             let generation = known.position.generation.0;
-            (generation, known.agreed, TreeState::Unwatched, None)
+            (
+                generation,
+                known.agreed.manifest().clone(),
+                TreeState::Unwatched,
+                None,
+            )
         }
         Loaded::Missing => (0, Manifest::new(), TreeState::Empty, None),
         Loaded::Damaged(why) => {

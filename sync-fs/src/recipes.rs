@@ -17,6 +17,7 @@ use std::{
 
 use sync_core::{
     ContentId, Entry, FileEntry, Manifest, RelPath,
+    manifest::Record,
     recipe::{Cutter, Recipe},
 };
 
@@ -113,7 +114,7 @@ impl Recipes {
 
     /// Remembers a recipe, if it is that of what `manifest` has at `path`.
     pub(crate) fn put(&mut self, path: &RelPath, recipe: Arc<Recipe>, manifest: &Manifest) {
-        let file = manifest.get(path).and_then(Entry::as_file);
+        let file = manifest.file(path);
         if file.is_some_and(|file| file.content == recipe.content) {
             self.remember(path, recipe);
         }
@@ -131,10 +132,9 @@ impl Recipes {
     /// A file whose recipe is wanted. It is not wanted again unless it changes.
     pub(crate) fn next(&mut self, root: &Root, manifest: &Manifest) -> Option<RecipeJob> {
         if !std::mem::replace(&mut self.seeded, true) {
-            for (path, entry) in manifest.iter() {
-                if is_large(entry) {
-                    self.note(path, entry);
-                }
+            let large = |it: &Record<'_>| it.file().is_some_and(|file| is_large(&file));
+            for (path, entry) in manifest.iter().filter(large).map(Record::pair) {
+                self.note(&path, &entry);
             }
         }
         while let Some(path) = self.wanted.pop_first() {
@@ -147,10 +147,8 @@ impl Recipes {
     }
 }
 
-fn is_large(entry: &Entry) -> bool {
-    entry
-        .as_file()
-        .is_some_and(|file| file.length >= REMEMBERED_BYTES_MIN)
+fn is_large(file: &FileEntry) -> bool {
+    file.length >= REMEMBERED_BYTES_MIN
 }
 
 /// The recipe of an open file, quickly where it is much like `old`; `None`

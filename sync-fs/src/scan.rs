@@ -16,6 +16,7 @@ use sync_core::{
     artifact::kept_directories,
     exclude::Rules,
     limits::TREE_ENTRIES_MAX,
+    manifest::Record,
     path::{PathError, escape},
     well_formed::IllFormed,
 };
@@ -189,8 +190,7 @@ pub fn scan(
     let met = Met::new(found.met);
     let mut scan = found.scan;
     if met.0.len() < previous.len() {
-        let known = previous.iter().map(|(path, _)| path);
-        sort_out_missing(&mut scan, known, &met, previous, options.exclude);
+        sort_out_missing(&mut scan, previous.iter(), &met, options.exclude);
     }
     Ok(finish(scan, found.unlisted, previous, options))
 }
@@ -217,13 +217,7 @@ pub fn scan_below(
     let mut scan = found.scan;
     // Nothing was known below a directory that was not known.
     if starts.iter().any(|start| previous.seen(start).is_some()) {
-        sort_out_missing(
-            &mut scan,
-            previous.below(starts),
-            &met,
-            previous,
-            options.exclude,
-        );
+        sort_out_missing(&mut scan, previous.below(starts), &met, options.exclude);
     }
     Ok(finish(scan, found.unlisted, previous, options))
 }
@@ -319,13 +313,13 @@ impl Met {
         Self(addresses)
     }
 
-    fn has(&self, path: &RelPath) -> bool {
-        self.0.binary_search(&address(path)).is_ok()
+    fn has(&self, known: Record<'_>) -> bool {
+        self.0.binary_search(&address(known)).is_ok()
     }
 }
 
-fn address(path: &RelPath) -> usize {
-    path.as_bytes().as_ptr().addr()
+fn address(known: Record<'_>) -> usize {
+    known.path_bytes().as_ptr().addr()
 }
 
 pub(crate) fn check_place(root: &Root) -> Result<(), ScanError> {
@@ -342,9 +336,8 @@ pub(crate) fn check_place(root: &Root) -> Result<(), ScanError> {
 /// where nobody could look.
 fn sort_out_missing<'a>(
     scan: &mut Scan,
-    known: impl Iterator<Item = &'a RelPath>,
+    known: impl Iterator<Item = Record<'a>>,
     met: &Met,
-    previous: &Observed,
     exclude: &Rules,
 ) {
     let mut hidden: Vec<&[u8]> = scan
@@ -354,21 +347,18 @@ fn sort_out_missing<'a>(
         .map(|problem| problem.path.as_bytes())
         .collect();
     hidden.sort_unstable();
-    for path in known.filter(|path| !met.has(path)) {
+    for known in known.filter(|known| !met.has(*known)) {
+        let path = known.path_bytes();
         if above(path)
-            .chain([path.as_bytes()])
+            .chain([path])
             .any(|above| hidden.binary_search(&above).is_ok())
         {
             continue;
         }
-        let is_directory = previous
-            .manifest()
-            .get(path)
-            .is_some_and(sync_core::Entry::is_directory);
-        if exclude.matches(path, is_directory) {
-            scan.excluded.push(path.clone());
+        if exclude.matches_bytes(path, known.is_directory()) {
+            scan.excluded.push(known.path());
         } else {
-            scan.gone.push(path.clone());
+            scan.gone.push(known.path());
         }
     }
 }
@@ -379,7 +369,9 @@ fn hide_kept_directories(scan: &mut Scan, previous: &Observed, agreed: &Manifest
     let still = |path: &RelPath| {
         scan.gone.binary_search(path).is_err() && scan.excluded.binary_search(path).is_err()
     };
-    let known = previous.manifest().iter().filter(|(path, _)| still(path));
+    let known = previous.iter().map(Record::pair);
+    let known: Vec<_> = known.filter(|(path, _)| still(path)).collect();
+    let known = known.iter().map(|(path, entry)| (path, entry));
     let new = scan
         .changed
         .iter()

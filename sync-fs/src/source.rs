@@ -133,9 +133,9 @@ impl Source {
         let (mut saved, mut is_unsaved) = (None, true);
         let (start, identity, accepted) = match TreeState::load(&work) {
             Loaded::State(state) => {
-                (saved, is_unsaved) = (Some(state.position), !state.is_agreed());
+                (saved, is_unsaved) = (Some(state.position), false);
                 let start = Start::Known(state.position);
-                (start, state.identity, state.into_agreed())
+                (start, state.identity, state.agreed)
             }
             Loaded::Missing => (Start::New, now, Observed::new()),
             Loaded::Damaged(reason) => (Start::Damaged(reason), now, Observed::new()),
@@ -277,8 +277,7 @@ impl Source {
         let snapshot = Snapshot {
             position,
             identity: self.identity,
-            agreed: self.manifest(),
-            observed: &self.accepted,
+            agreed: &self.accepted,
         };
         snapshot.save(&self.work)?;
         (self.is_unsaved, self.saved) = (false, Some(position));

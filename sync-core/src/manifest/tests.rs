@@ -4,8 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::sample::{directory, file, path, tree};
+use super::{
+    pack::{PACK_ENTRIES_MAX, nibble_of},
+    *,
+};
+use crate::{
+    codec,
+    content::ContentId,
+    entry::{Mode, Mtime},
+    limits::FILE_BYTES_MAX,
+    sample::{directory, file, path, tree},
+    seen::StatKey,
+};
 
 /// The root is what two nodes of different releases compare: it must never
 /// change within a version of the protocol.
@@ -96,7 +106,7 @@ fn name(number: u16) -> RelPath {
 
 /// Inserts and removes over few names, so that both meet often.
 fn any_edits() -> impl Strategy<Value = Vec<(u16, Option<u8>)>> {
-    prop::collection::vec((0..120u16, prop::option::weighted(0.6, 0..3u8)), 0..300)
+    prop::collection::vec((0..250u16, prop::option::weighted(0.7, 0..3u8)), 0..700)
 }
 
 /// Carries out edits on a manifest and on a map side by side.
@@ -124,16 +134,15 @@ fn edited(edits: &[(u16, Option<u8>)]) -> (Manifest, Model) {
 }
 
 fn entries_of(manifest: &Manifest) -> Model {
-    manifest
-        .iter()
-        .map(|(path, entry)| (path.clone(), entry.clone()))
-        .collect()
+    manifest.iter().map(Record::pair).collect()
 }
 
 fn totals_of(model: &Model) -> Totals {
     let mut totals = Totals::default();
     for entry in model.values() {
-        totals.add(entry);
+        totals.entries += 1;
+        totals.files += u64::from(!entry.is_directory());
+        totals.bytes += entry.as_file().map_or(0, |file| file.length);
     }
     totals
 }
@@ -167,24 +176,18 @@ fn walk(manifest: &Manifest, prefix: &mut Vec<u8>, out: &mut Model) {
     }
 }
 
-/// Inner nodes hold more than a leaf could and know how many; leaves are sorted.
+/// Inner nodes hold more than a pack could and know how many; packs are sorted.
 fn assert_canonical(node: &Node) {
     match &node.kind {
-        Kind::Leaf(items) => {
-            assert!(items.len() <= TRIE_LEAF_ENTRIES_MAX);
-            assert!(items.is_sorted_by(|a, b| a.key < b.key));
+        Kind::Pack(pack) => {
+            assert!(pack.len() <= PACK_ENTRIES_MAX);
+            assert!(pack.items().is_sorted_by(|a, b| a.order(b).is_lt()));
         }
-        Kind::Inner { children, count } => {
-            assert!(*count > TRIE_LEAF_ENTRIES_MAX);
-            assert_eq!(
-                children
-                    .iter()
-                    .flatten()
-                    .map(|child| child.count())
-                    .sum::<usize>(),
-                *count
-            );
-            for child in children.iter().flatten() {
+        Kind::Inner(inner) => {
+            assert!(inner.count > PACK_ENTRIES_MAX);
+            let counts = inner.children.iter().flatten().map(|child| child.count());
+            assert_eq!(counts.sum::<usize>(), inner.count);
+            for child in inner.children.iter().flatten() {
                 assert!(child.count() > 0);
                 assert_canonical(child);
             }
@@ -199,8 +202,8 @@ proptest! {
         prop_assert_eq!(entries_of(&manifest), model.clone());
         prop_assert_eq!(manifest.totals(), totals_of(&model));
         prop_assert_eq!(manifest.is_empty(), model.is_empty());
-        for number in 0..120 {
-            prop_assert_eq!(manifest.get(&name(number)), model.get(&name(number)));
+        for number in 0..250 {
+            prop_assert_eq!(manifest.get(&name(number)), model.get(&name(number)).cloned());
         }
         let at_once = Manifest::from_entries(model);
         prop_assert_eq!(manifest.root(), at_once.root());
@@ -223,8 +226,8 @@ proptest! {
         walk(&manifest, &mut Vec::new(), &mut walked);
         prop_assert_eq!(walked, model.clone());
         let below = |path: &RelPath| {
-            let key = key_of(path);
-            [nibble(&key, 0), nibble(&key, 1)] == [first.into(), second.into()]
+            let key = key_of(path.as_bytes());
+            [nibble_of(&key, 0), nibble_of(&key, 1)] == [first.into(), second.into()]
         };
         let expected: Model = model.into_iter().filter(|(path, _)| below(path)).collect();
         let prefix = [first, second];
@@ -233,4 +236,148 @@ proptest! {
         walk(&manifest, &mut prefix.to_vec(), &mut walked);
         prop_assert_eq!(walked, expected);
     }
+}
+
+/// A stat that is the file's own, one that is not, or none.
+fn any_seen(entry: &Entry, number: u8) -> Option<Seen> {
+    let own = entry
+        .as_file()
+        .map_or((0, 0), |file| (file.length, file.mtime.as_nanoseconds()));
+    let (length, mtime_ns) = match number % 4 {
+        0 => return None,
+        1 => own,
+        2 => (own.0 + 1, own.1),
+        _ => return Some(Seen::NEVER),
+    };
+    let key = StatKey {
+        length,
+        mtime_ns,
+        ctime_ns: -i64::from(number),
+        inode: number.into(),
+    };
+    let racy = number.is_multiple_of(3);
+    Some(Seen { key, racy })
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let link = prop::collection::vec(1..=u8::MAX, 1..300);
+    prop_oneof![
+        (0..=0o777u32).prop_map(|bits| Entry::Directory {
+            mode: Mode::new(bits)
+        }),
+        link.prop_map(|target| Entry::Symlink {
+            target: target.into()
+        }),
+        (
+            0..=0o777u32,
+            any::<i64>(),
+            0..1_000_000_000u32,
+            0..=FILE_BYTES_MAX
+        )
+            .prop_map(|(bits, seconds, nanoseconds, length)| {
+                Entry::File(FileEntry {
+                    mode: Mode::new(bits),
+                    mtime: Mtime {
+                        seconds,
+                        nanoseconds,
+                    },
+                    length,
+                    content: ContentId::of(&seconds.to_le_bytes()),
+                })
+            }),
+    ]
+}
+
+fn record_of(path: &RelPath, entry: &Entry, seen: Option<Seen>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record::append(&mut bytes, path, entry, seen.as_ref());
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn a_record_says_what_was_written(name in "[a-z]{1,200}", entry in any_entry(), seen in any::<u8>()) {
+        let (path, seen) = (path(&name), any_seen(&entry, seen));
+        let mut bytes = record_of(&path, &entry, seen);
+        let length = bytes.len();
+        bytes.extend_from_slice(b"more");
+        let (record, rest) = Record::first(&bytes).unwrap();
+        prop_assert_eq!(rest, b"more");
+        prop_assert_eq!(record.pair(), (path, entry.clone()));
+        prop_assert_eq!(record.seen(), seen);
+        prop_assert_eq!(record.file(), entry.as_file().copied());
+        prop_assert_eq!(record.is_directory(), entry.is_directory());
+        for cut in 0..length {
+            prop_assert!(Record::first(&bytes[..cut]).is_err(), "cut after {} of {}", cut, length);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_sound_record_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), start in any_entry(), at in 0..90usize, value in any::<u8>()) {
+        let mut changed = record_of(&path("some/path"), &start, any_seen(&start, value));
+        if let Some(byte) = changed.get_mut(at) {
+            *byte = value;
+        }
+        for bytes in [bytes, changed] {
+            if let Ok((record, _)) = Record::first(&bytes) {
+                let (path, entry) = record.pair();
+                prop_assert_eq!(RelPath::new(path.as_bytes()), Ok(path.clone()));
+                let again: (RelPath, Entry) = codec::decode(&codec::encode(&(path, entry))).unwrap();
+                prop_assert_eq!(again, record.pair());
+                let _ = record.seen();
+            }
+        }
+    }
+
+    #[test]
+    fn a_manifest_put_together_of_branches_is_the_same(edits in any_edits()) {
+        let (manifest, model) = edited(&edits);
+        let branches = (0..TRIE_FANOUT).map(|slot| Branch::new(slot, manifest.branch(slot)).unwrap());
+        let again = Manifest::from_branches(branches);
+        prop_assert_eq!(again.root(), manifest.root());
+        prop_assert_eq!(again.totals(), manifest.totals());
+        prop_assert_eq!(entries_of(&again), model);
+        assert_canonical(&again.top);
+    }
+
+    #[test]
+    fn stats_are_kept_and_change_no_root(edits in any_edits(), number in any::<u8>()) {
+        let (plain, model) = edited(&edits);
+        let mut seen = plain.clone();
+        for (path, entry) in &model {
+            seen.insert_seen(path, entry, any_seen(entry, number).as_ref());
+        }
+        prop_assert_eq!(seen.root(), plain.root());
+        prop_assert_eq!(seen.totals(), plain.totals());
+        for (path, entry) in &model {
+            let record = seen.find(path.as_bytes()).unwrap();
+            prop_assert_eq!(record.seen(), any_seen(entry, number));
+            prop_assert_eq!(record.entry(), entry.clone());
+        }
+    }
+}
+
+#[test]
+fn a_branch_takes_no_records_out_of_place() {
+    let manifest = tree(&(0..40).map(|n| format!("{n} v\n")).collect::<String>());
+    let slot = (0..TRIE_FANOUT)
+        .find(|slot| manifest.branch(*slot).count() > 1)
+        .unwrap();
+    let records: Vec<_> = manifest.branch(slot).collect();
+    let refused = |slot, records: Vec<Record<'_>>| Branch::new(slot, records).is_err();
+    assert!(!refused(slot, records.clone()));
+    assert!(refused((slot + 1) % TRIE_FANOUT, records.clone()));
+    assert!(refused(slot, records.iter().rev().copied().collect()));
+    assert!(refused(slot, vec![records[0], records[0]]));
+}
+
+/// A million entries are held in memory: what one costs is kept in sight.
+#[test]
+fn an_entry_costs_its_bytes_and_little_more() {
+    let path = path("tenant-012/synapse-configs/api/admin--Api0000123.xml");
+    let entry = file("x");
+    let seen = any_seen(&entry, 1);
+    let bytes = record_of(&path, &entry, seen).len();
+    assert_eq!(bytes - path.as_bytes().len(), 73);
+    assert!(size_of::<Node>() <= 56, "{}", size_of::<Node>());
 }

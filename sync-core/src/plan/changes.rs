@@ -8,7 +8,7 @@ use crate::{
     entry::{Entry, FileEntry},
     generation::{Action, Change},
     limits::TREE_ENTRIES_MAX,
-    manifest::Manifest,
+    manifest::{Manifest, Record},
     path::RelPath,
     preset::Preset,
 };
@@ -60,7 +60,7 @@ pub fn apply_changes(agreed: &Manifest, changes: &[Change]) -> Manifest {
     for Change { path, action } in changes {
         match action {
             Action::Put(entry) => {
-                let entry = settled(entry, agreed.get(path));
+                let entry = settled(entry, agreed.get(path).as_ref());
                 result.insert(path.clone(), entry);
             }
             Action::Delete => {
@@ -137,13 +137,13 @@ fn check_put(
         return Ok(());
     };
     let above = match actions.get(&parent) {
-        Some(Action::Put(entry)) => Some(entry),
+        Some(Action::Put(entry)) => Some(entry.is_directory()),
         Some(Action::Delete) => None,
-        None => agreed.get(&parent),
+        None => agreed.find(parent.as_bytes()).map(Record::is_directory),
     };
     match above {
-        Some(Entry::Directory { .. }) => Ok(()),
-        Some(_) => Err(PlanError::BelowFile(path.clone())),
+        Some(true) => Ok(()),
+        Some(false) => Err(PlanError::BelowFile(path.clone())),
         None => Err(PlanError::NoParent(path.clone())),
     }
 }
@@ -160,12 +160,12 @@ fn check_orphans(
     if gone.is_empty() {
         return Ok(());
     }
-    let orphan = agreed.iter().map(|(path, _)| path).find(|path| {
+    let orphan = agreed.iter().map(Record::path).find(|path| {
         path.split().0.is_some_and(|parent| gone.contains(parent))
             && !matches!(actions.get(path), Some(Action::Delete))
     });
     match orphan {
-        Some(path) => Err(PlanError::Orphan(path.clone())),
+        Some(path) => Err(PlanError::Orphan(path)),
         None => Ok(()),
     }
 }
@@ -177,6 +177,6 @@ fn vanishing_directories<'a>(
 ) -> impl Iterator<Item = &'a RelPath> {
     changes.iter().filter_map(|Change { path, action }| {
         let stays = matches!(action, Action::Put(Entry::Directory { .. }));
-        (!stays && agreed.get(path).is_some_and(Entry::is_directory)).then_some(path)
+        (!stays && agreed.has_directory(path)).then_some(path)
     })
 }

@@ -31,7 +31,7 @@ pub(super) fn order(
 ) -> Vec<Step> {
     let mut phases = Phases::default();
     for (index, change) in changes.iter().enumerate() {
-        phases.take(index, change, agreed.get(&change.path));
+        phases.take(index, change, agreed.get(&change.path).as_ref());
     }
     phases.sort(preset);
     let mut below = phases.split_exchanged();

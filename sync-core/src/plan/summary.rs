@@ -61,7 +61,7 @@ pub fn summarise(agreed: &Manifest, changes: &[Change]) -> Vec<Summary> {
     let mut gone = deleted_contents(agreed, &sorted);
     let mut lines: Vec<Summary> = sorted
         .into_iter()
-        .map(|change| line(change, agreed.get(&change.path), &mut gone))
+        .map(|change| line(change, agreed.get(&change.path).as_ref(), &mut gone))
         .collect();
     let renamed: std::collections::BTreeSet<RelPath> =
         lines.iter().filter_map(|line| line.from.clone()).collect();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::manifest::Record;
 use crate::sample::{changes, path, tree};
 
 fn plan(preset: Preset, base: &str, list: &str) -> String {
@@ -226,7 +227,7 @@ fn a_step_knows_its_change_and_what_stands_there() {
     let seen: Vec<_> = plan
         .steps()
         .iter()
-        .map(|step| (step.change, step.expected.as_ref()))
+        .map(|step| (step.change, step.expected.clone()))
         .collect();
     let a = base.get(&path("d/api/a.xml"));
     let b = base.get(&path("d/api/b.xml"));
@@ -276,7 +277,7 @@ fn what_does_not_lead_to_a_tree_is_refused() {
 #[test]
 fn a_kept_content_keeps_its_modification_time() {
     let mut base = tree("f x");
-    let Some(Entry::File(mut old)) = base.get(&path("f")).cloned() else {
+    let Some(Entry::File(mut old)) = base.get(&path("f")) else {
         panic!("a file")
     };
     old.mtime.seconds = 77;
@@ -334,7 +335,7 @@ fn summaries_and_itemised_lines_say_what_scripts_expect() {
         .map(|change| {
             format!(
                 "{} {}",
-                itemize(change, base.get(&change.path)),
+                itemize(change, base.get(&change.path).as_ref()),
                 change.path
             )
         })
@@ -363,12 +364,7 @@ struct Disk(BTreeMap<RelPath, Entry>);
 
 impl Disk {
     fn of(manifest: &Manifest) -> Self {
-        Self(
-            manifest
-                .iter()
-                .map(|(path, entry)| (path.clone(), entry.clone()))
-                .collect(),
-        )
+        Self(manifest.iter().map(Record::pair).collect())
     }
 
     fn perform(
@@ -458,14 +454,14 @@ fn tree_of(lines: &[String]) -> Manifest {
     let mut manifest = Manifest::new();
     for line in lines {
         let addition = tree(line);
-        let fits = addition.iter().all(|(path, entry)| {
+        let fits = addition.iter().map(Record::pair).all(|(path, entry)| {
             manifest
-                .get(path)
+                .get(&path)
                 .is_none_or(|old| old.is_directory() == entry.is_directory())
         });
         if fits {
-            for (path, entry) in addition.iter() {
-                manifest.insert(path.clone(), entry.clone());
+            for (path, entry) in addition.iter().map(Record::pair) {
+                manifest.insert(path, entry);
             }
         }
     }
@@ -486,19 +482,16 @@ fn carry_out(base: &Manifest, target: &Manifest, preset: Preset) {
     assert_eq!(check(base, &changes, preset), Ok(()));
     assert_eq!(apply_changes(base, &changes), *target);
     let plan = Plan::new(base, &changes, preset);
-    let lasting: Vec<&RelPath> = base
+    let lasting: Vec<RelPath> = base
         .iter()
-        .map(|(path, _)| path)
+        .map(Record::path)
         .filter(|path| target.get(path).is_some())
         .collect();
     let mut disk = Disk::of(base);
     for step in plan.steps() {
         disk.perform(step);
         for path in &lasting {
-            assert!(
-                disk.0.contains_key(*path),
-                "a hole at {path} after `{step}`"
-            );
+            assert!(disk.0.contains_key(path), "a hole at {path} after `{step}`");
         }
     }
     for path in kept(&plan) {
@@ -543,8 +536,8 @@ proptest! {
         let all = changes_between(&target, &base).into_iter().enumerate();
         let some: Vec<Change> = all.filter(|(at, _)| mask >> (at % 64) & 1 == 1).map(|(_, change)| change).collect();
         let after = apply_changes(&base, &some);
-        let is_tree = after.iter().all(|(path, _)| {
-            path.parent().is_none_or(|parent| after.get(&parent).is_some_and(Entry::is_directory))
+        let is_tree = after.iter().map(Record::path).all(|path| {
+            path.parent().is_none_or(|parent| after.has_directory(&parent))
         });
         prop_assert_eq!(check(&base, &some, Preset::Plain).is_ok(), is_tree);
     }

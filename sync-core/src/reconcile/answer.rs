@@ -38,7 +38,10 @@ pub fn list(manifest: &Manifest) -> impl Iterator<Item = Block> {
     std::iter::from_fn(move || {
         while ready.is_empty() {
             match (entries.next(), section.as_mut()) {
-                (Some((path, entry)), Some(section)) => ready.extend(section.entry(path, entry)),
+                (Some(record), Some(section)) => {
+                    let (path, entry) = record.pair();
+                    ready.extend(section.entry(&path, &entry));
+                }
                 _ => ready.push_back(section.take()?.finish()),
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::manifest::Record;
 use crate::{ContentId, FileEntry, Mode, Mtime, codec, limits::FRAME_BYTES_MAX};
 
 /// What a walk took.
@@ -61,10 +62,7 @@ fn reconcile(local: &Manifest, peer: &Manifest) -> (Manifest, Cost) {
 }
 
 fn sorted(manifest: &Manifest) -> BTreeMap<RelPath, Entry> {
-    let entries = manifest.iter();
-    entries
-        .map(|(path, entry)| (path.clone(), entry.clone()))
-        .collect()
+    manifest.iter().map(Record::pair).collect()
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! What a push did, for those who asked for it.
 
 use sync_core::{
-    Action, Change, Entry, Manifest, TreeName,
+    Action, Change, Manifest, TreeName,
     plan::{self, Summary},
 };
 
@@ -40,7 +40,7 @@ pub(super) fn describe(
         .filter_map(|summary| {
             let change = by_path.get(&summary.path)?;
             Some(Reported {
-                itemized: plan::itemize(change, base.get(&change.path)),
+                itemized: plan::itemize(change, base.get(&change.path).as_ref()),
                 is_directory: is_directory(base, change),
                 sent_bytes: sent(change),
                 summary,
@@ -52,6 +52,6 @@ pub(super) fn describe(
 fn is_directory(base: &Manifest, change: &Change) -> bool {
     match &change.action {
         Action::Put(entry) => entry.is_directory(),
-        Action::Delete => base.get(&change.path).is_some_and(Entry::is_directory),
+        Action::Delete => base.has_directory(&change.path),
     }
 }

@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use sync_core::{Difference, Entry, Manifest, RelPath, TreeName, exclude::Rules, wire::View};
+use sync_core::{
+    Difference, Entry, Manifest, RelPath, TreeName, exclude::Rules, manifest::Record, wire::View,
+};
 use tokio::{
     sync::{mpsc::Sender, watch},
     time::Instant,
@@ -284,7 +286,7 @@ impl Comparison<'_> {
         let included = found.into_iter().filter(|(path, _)| {
             let is_directory = [active, passive]
                 .iter()
-                .any(|side| side.get(path).is_some_and(Entry::is_directory));
+                .any(|side| side.has_directory(path));
             !self.rules.matches(path, is_directory)
         });
         included
@@ -304,7 +306,7 @@ impl Comparison<'_> {
             .iter()
             .map(|difference| difference.path.path.as_str())
             .collect();
-        let mut same: Vec<&RelPath> = files(&found.local.manifest)
+        let mut same: Vec<RelPath> = files(&found.local.manifest)
             .filter(|path| {
                 !self.rules.matches(path, false) && !different.contains(path.escaped().as_str())
             })
@@ -317,7 +319,7 @@ impl Comparison<'_> {
                 Event::Same(SameReport {
                     tree,
                     peer,
-                    path: PathText::from(path),
+                    path: PathText::from(&path),
                 }),
             )
             .await;
@@ -325,11 +327,11 @@ impl Comparison<'_> {
     }
 }
 
-fn files(manifest: &Manifest) -> impl Iterator<Item = &RelPath> {
+fn files(manifest: &Manifest) -> impl Iterator<Item = RelPath> {
     manifest
         .iter()
-        .filter(|(_, entry)| !entry.is_directory())
-        .map(|(path, _)| path)
+        .filter(|record| !record.is_directory())
+        .map(Record::path)
 }
 
 /// `ours` is the active's entry, `theirs` the passive's.

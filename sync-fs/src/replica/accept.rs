@@ -203,7 +203,7 @@ impl Replica {
                     0
                 };
                 // Each old file goes before the next new one comes.
-                let old = self.agreed.manifest().get(path).and_then(Entry::as_file);
+                let old = self.agreed.manifest().file(path);
                 grown += on_disk.saturating_sub(old.map_or(0, |old| old.length));
                 largest = largest.max(on_disk);
             }

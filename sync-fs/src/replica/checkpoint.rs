@@ -185,8 +185,7 @@ impl Replica {
         let snapshot = Snapshot {
             position: self.position,
             identity: self.root.identity()?,
-            agreed: self.agreed.manifest(),
-            observed: &self.agreed,
+            agreed: &self.agreed,
         };
         snapshot.save(&self.work)
     }
@@ -197,10 +196,9 @@ impl Replica {
     fn write_anew(&mut self) -> Result<(), DiskError> {
         let paths: Vec<RelPath> = self.unsynced.paths.iter().cloned().collect();
         for path in paths {
-            let Some(Entry::File(file)) = self.agreed.manifest().get(&path) else {
+            let Some(file) = self.agreed.manifest().file(&path) else {
                 continue;
             };
-            let file = *file;
             self.write_one_anew(&path, &file)?;
         }
         Ok(())

@@ -209,7 +209,7 @@ impl Replica {
         is_written: bool,
         nothing_there: bool,
     ) -> Result<Mtime, DiskError> {
-        let agreed = self.agreed.manifest().get(path).and_then(Entry::as_file);
+        let agreed = self.agreed.manifest().file(path);
         let kept = agreed.filter(|agreed| agreed.content == file.content);
         let own = kept.map_or(file.mtime, |kept| kept.mtime);
         if self.options.preset != Preset::Synapse || (kept.is_some() && !is_written) {

@@ -135,7 +135,7 @@ impl Replica {
     /// not read again. One with another time is to be reported again.
     fn remember(&mut self, found: &Scan) {
         for sighting in &found.refreshed {
-            if self.agreed.manifest().get(&sighting.path) == Some(&sighting.entry) {
+            if self.agreed.manifest().get(&sighting.path).as_ref() == Some(&sighting.entry) {
                 self.agreed.put(sighting.clone());
             }
         }
@@ -163,7 +163,7 @@ impl Replica {
         let mut disk = self.agreed.manifest().clone();
         for sighting in found.changed.drain(..).chain(found.refreshed.drain(..)) {
             let agreed = self.agreed.manifest().get(&sighting.path);
-            if let Some(kind) = difference(agreed, &sighting.entry) {
+            if let Some(kind) = difference(agreed.as_ref(), &sighting.entry) {
                 paths.push(Drifted {
                     path: sighting.path.clone(),
                     kind,

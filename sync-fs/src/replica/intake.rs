@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
-    Change, ContentId, Entry, FileEntry, GenerationHeader, RelPath,
+    Change, ContentId, FileEntry, GenerationHeader, RelPath,
     limits::SMALL_CONTENT_BYTES_MAX,
     wire::{Range, Refusal},
 };
@@ -267,12 +267,12 @@ impl Replica {
         missing: &BTreeMap<ContentId, FileEntry>,
     ) -> BTreeMap<ContentId, Vec<RelPath>> {
         let mut places: BTreeMap<ContentId, Vec<RelPath>> = BTreeMap::new();
-        for (path, entry) in self.agreed.manifest().iter() {
-            let Entry::File(file) = entry else { continue };
+        for record in self.agreed.manifest().iter() {
+            let Some(file) = record.file() else { continue };
             if missing.contains_key(&file.content) {
                 let paths = places.entry(file.content).or_default();
                 if paths.len() < LOCAL_TRIES {
-                    paths.push(path.clone());
+                    paths.push(record.path());
                 }
             }
         }

@@ -37,11 +37,10 @@ pub(super) enum Content {
 impl Judge<'_> {
     /// The entry that `agreed` has at `path` if the stat alone proves that it
     /// still stands there.
-    pub(super) fn proven(&self, path: &RelPath, stat: &Stat) -> Option<&Entry> {
-        let seen = self.agreed.seen(path)?;
-        (seen.key == stat.key && !seen.racy)
-            .then(|| self.agreed.manifest().get(path))
-            .flatten()
+    pub(super) fn proven(&self, path: &RelPath, stat: &Stat) -> Option<Entry> {
+        let known = self.agreed.known(path.as_bytes())?;
+        let seen = known.seen()?;
+        (seen.key == stat.key && !seen.racy).then(|| known.entry())
     }
 
     /// The content of the regular file at `path`.
@@ -64,7 +63,7 @@ impl Judge<'_> {
             Content::Blank(_) => return true,
             Content::Unknown => return false,
         };
-        let agreed = self.agreed.manifest().get(path).and_then(Entry::as_file);
+        let agreed = self.agreed.manifest().file(path);
         let in_history = || {
             let at_path = self.history.get(path);
             at_path.is_some_and(|contents| contents.contains(&content))
@@ -85,11 +84,11 @@ impl Judge<'_> {
         let agreed = self.agreed.manifest().get(path);
         match stat.kind {
             Kind::File => Ok(self.is_ours(path, read_content(root, at)?)),
-            Kind::Directory => Ok(agreed.is_some_and(Entry::is_directory)),
+            Kind::Directory => Ok(agreed.is_some_and(|it| it.is_directory())),
             Kind::Symlink => match agreed {
                 Some(Entry::Symlink { target }) => {
                     let text = root.read_link(at).absent_is_none()?;
-                    Ok(text.is_none_or(|text| text == *target))
+                    Ok(text.is_none_or(|text| text == target))
                 }
                 _ => Ok(false),
             },

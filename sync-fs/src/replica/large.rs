@@ -126,7 +126,8 @@ impl Replica {
             agreed: &self.agreed,
             history: &history,
         };
-        let agreed = judge.proven(&path, &stat).and_then(Entry::as_file);
+        let agreed = judge.proven(&path, &stat);
+        let agreed = agreed.as_ref().and_then(Entry::as_file);
         let recipe = agreed.and_then(|agreed| self.recipes.of(&path, agreed).cloned());
         let remembered = recipe.map(|recipe| (path, recipe));
         Ok(Some(Candidate { file, remembered }))
@@ -150,7 +151,7 @@ impl Replica {
     fn alike(&self, intake: &Intake, path: &RelPath, length: u64) -> Vec<RelPath> {
         let agreed = self.agreed.manifest();
         let large = |path: &RelPath| {
-            let file = agreed.get(path).and_then(Entry::as_file)?;
+            let file = agreed.file(path)?;
             (file.length > SMALL_CONTENT_BYTES_MAX).then_some(file.length)
         };
         let mut deleted: Vec<(u64, &RelPath)> = intake

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::{Action, ContentId, Entry, Generation, Mode, RelPath, journal::Commit};
+use sync_core::{Action, ContentId, Generation, Mode, RelPath, journal::Commit, manifest::Record};
 
 use super::{
     aside::{Aside, AsideRun},
@@ -106,13 +106,13 @@ impl Sorting<'_> {
 
     fn known(&mut self) -> &BTreeSet<ContentId> {
         self.known.get_or_insert_with(|| {
-            let in_tree = self.agreed.manifest().iter().map(|(_, entry)| entry);
+            let in_tree = self.agreed.manifest().iter().filter_map(Record::file);
             let placed = self.commits.iter().flat_map(|commit| &commit.changes);
             let committed = placed.filter_map(|placed| match &placed.change.action {
-                Action::Put(entry) => Some(entry),
+                Action::Put(entry) => entry.as_file().copied(),
                 Action::Delete => None,
             });
-            let files = in_tree.chain(committed).filter_map(Entry::as_file);
+            let files = in_tree.chain(committed);
             let empty = ContentId::of(b"");
             files.map(|file| file.content).chain([empty]).collect()
         })

@@ -269,7 +269,7 @@ impl Start {
     fn whole(state: TreeState) -> Self {
         Self {
             position: state.position,
-            agreed: state.observed,
+            agreed: state.agreed,
             identity: Some(state.identity),
             basis: Basis::Snapshot,
         }
@@ -319,7 +319,7 @@ fn join(state: &TreeState, found: &mut Found) -> Result<(), String> {
 
 /// Every commit must lead from the position before it to its own.
 fn check_roots(state: &TreeState, commits: &[Commit]) -> Result<(), String> {
-    let mut agreed = state.agreed.clone();
+    let mut agreed = state.agreed.manifest().clone();
     for commit in commits {
         let changes: Vec<Change> = commit
             .changes

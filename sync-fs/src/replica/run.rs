@@ -195,12 +195,10 @@ impl<'a> Run<'a> {
 
     /// What is excluded here belongs to this node, even if it was agreed once.
     fn is_hidden(&self, change: &Change) -> bool {
-        let agreed = self.agreed.manifest().get(&change.path);
-        let entry = match &change.action {
-            Action::Put(entry) => Some(entry),
-            Action::Delete => agreed,
+        let is_directory = match &change.action {
+            Action::Put(entry) => entry.is_directory(),
+            Action::Delete => self.agreed.manifest().has_directory(&change.path),
         };
-        let is_directory = entry.is_some_and(Entry::is_directory);
         self.exclude.matches(&change.path, is_directory)
     }
 

@@ -250,7 +250,7 @@ impl Run<'_> {
         self.changes
             .iter()
             .find_map(put)
-            .or_else(|| self.agreed.manifest().get(path).and_then(of))
+            .or_else(|| of(&self.agreed.manifest().get(path)?))
             .unwrap_or(Mode::new(0o755))
     }
 }

@@ -81,6 +81,18 @@ impl Directory {
         Ok((file.into(), stat))
     }
 
+    /// What a file that may fit `buffer` holds, up to there, and its stat after
+    /// that. It may be anything but a link: the stat tells.
+    pub(crate) fn read_small(
+        &self,
+        name: &CStr,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Stat), Errno> {
+        let file = opening::open_any(&self.0, name, OFlags::RDONLY)?;
+        let count = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *buffer, 0))?;
+        Ok((count, Stat::of_open(&file)?))
+    }
+
     /// The text of the symbolic link `name`.
     pub(crate) fn read_link(&self, name: &CStr) -> Result<Box<[u8]>, Errno> {
         opening::read_link(&self.0, name)

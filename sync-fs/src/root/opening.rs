@@ -30,17 +30,23 @@ pub(super) fn open_file(
     name: impl Arg,
     access: OFlags,
 ) -> Result<(OwnedFd, Stat), Errno> {
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NXIO | Errno::ISDIR => Errno::NOENT, // a fifo or socket, a directory
-        error => error,
-    })?;
+    let file = open_any(at, name, access)?;
     let stat = Stat::of_open(&file)?;
     if stat.kind == Kind::File {
         Ok((file, stat))
     } else {
         Err(Errno::NOENT)
     }
+}
+
+/// Opens what is at `name`, unless it is a link; who asks for more than a file
+/// must look at what was opened.
+pub(super) fn open_any(at: impl AsFd, name: impl Arg, access: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NXIO | Errno::ISDIR => Errno::NOENT, // a fifo or socket, a directory
+        error => error,
+    })
 }
 
 /// The text of the symbolic link `name`.

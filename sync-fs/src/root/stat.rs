@@ -5,6 +5,7 @@ use rustix::{
     fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp},
     path::Arg,
 };
+pub use sync_core::StatKey;
 use sync_core::{Mode, Mtime};
 
 /// The kinds of things in a directory.
@@ -18,20 +19,6 @@ pub enum Kind {
     Symlink,
     /// A fifo, socket or device; never opened.
     Special,
-}
-
-/// What must be equal for a content to be believed unchanged: size,
-/// modification time, change time (nanoseconds) and inode number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct StatKey {
-    /// Bytes in the file.
-    pub length: u64,
-    /// Modification time, nanoseconds since the epoch.
-    pub mtime_ns: i64,
-    /// Change time, nanoseconds since the epoch.
-    pub ctime_ns: i64,
-    /// Inode number.
-    pub inode: u64,
 }
 
 /// Which mounted file system something is on: both must be equal for a rename
@@ -85,18 +72,16 @@ fn statx(at: impl AsFd, name: impl Arg, flags: AtFlags) -> rustix::io::Result<St
 }
 
 fn from_raw(raw: &Statx) -> Stat {
+    let mtime = time(&raw.stx_mtime);
     Stat {
         kind: kind_of(FileType::from_raw_mode(raw.stx_mode.into())),
         mode: Mode::new(raw.stx_mode.into()),
-        mtime: Mtime {
-            seconds: raw.stx_mtime.tv_sec,
-            nanoseconds: raw.stx_mtime.tv_nsec,
-        },
+        mtime,
         length: raw.stx_size,
         key: StatKey {
             length: raw.stx_size,
-            mtime_ns: nanoseconds(&raw.stx_mtime),
-            ctime_ns: nanoseconds(&raw.stx_ctime),
+            mtime_ns: mtime.as_nanoseconds(),
+            ctime_ns: time(&raw.stx_ctime).as_nanoseconds(),
             inode: raw.stx_ino,
         },
         mount: Mount {
@@ -115,9 +100,9 @@ fn kind_of(file_type: FileType) -> Kind {
     }
 }
 
-/// Saturates beyond the years 1677 and 2262; equality is all that is asked.
-fn nanoseconds(time: &StatxTimestamp) -> i64 {
-    time.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec.into())
+fn time(raw: &StatxTimestamp) -> Mtime {
+    Mtime {
+        seconds: raw.tv_sec,
+        nanoseconds: raw.tv_nsec,
+    }
 }

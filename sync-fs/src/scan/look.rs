@@ -14,7 +14,8 @@ use sync_core::{
     ContentId, Entry, FileEntry, Preset, RelPath,
     artifact::{artifact_name, is_gated},
     limits::FILE_BYTES_MAX,
-    path::{PathError, escape},
+    manifest::Record,
+    path::{PathError, check, escape},
     well_formed::{IllFormed, well_formed},
 };
 
@@ -43,10 +44,10 @@ pub(crate) enum Look<'a> {
     /// Something that cannot be seen.
     Trouble { path: RelPath, trouble: Trouble },
     /// What it was. Never a directory.
-    Same(&'a RelPath),
-    /// An entry; `known` is the path under which it was seen before.
+    Same(Record<'a>),
+    /// An entry; `known` is what was seen at its path before.
     Entry {
-        known: Option<&'a RelPath>,
+        known: Option<Record<'a>>,
         sighting: Sighting,
         verdict: Verdict,
         /// What its XML is, where that was asked and the content is new: the
@@ -132,6 +133,15 @@ enum NoContent {
     Refused(io::Error),
 }
 
+/// A name to be looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Name<'n> {
+    pub(crate) directory: &'n Directory,
+    pub(crate) name: &'n CStr,
+    /// The bytes of the whole path.
+    pub(crate) path: &'n [u8],
+}
+
 /// What every look of one scan has in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Observer<'a> {
@@ -142,92 +152,73 @@ pub(crate) struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    /// Looks at `name` in `directory`; `path` are the bytes of the whole path.
+    /// Looks at what is under a name; `known` is what was seen at its path before.
     pub(crate) fn look(
         &self,
-        directory: &Directory,
-        name: &CStr,
-        path: &[u8],
+        found: Name<'_>,
+        known: Option<Record<'a>>,
         scratch: &mut Scratch<'_>,
     ) -> Look<'a> {
         scratch.work.entries += 1;
-        let known = self.previous.known(path);
-        if let Some((known, _)) = known
+        let path = found.path;
+        if let Some(known) = known
             && self.options.deep
-            && let Some(look) = self.read_again(directory, name, known, scratch)
+            && !self.options.exclude.matches_bytes(path, false)
+            && reads_the_same(found, known, scratch)
         {
-            return look;
+            return Look::Same(known);
         }
-        let stat = match directory.stat(name) {
+        let stat = match found.directory.stat(found.name) {
             Ok(Some(stat)) => stat,
             Ok(None) => return Look::Nothing,
             Err(error) => return trouble(path, unreadable(&error.into())),
         };
-        let own_path = match known {
-            Some((known, _)) => known.clone(),
-            None => match RelPath::new(path) {
-                Ok(path) => path,
-                Err(error) => return Look::Illegal(escape(path), error),
-            },
-        };
+        if known.is_none()
+            && let Err(error) = check(path)
+        {
+            return Look::Illegal(escape(path), error);
+        }
         let is_directory = stat.kind == Kind::Directory;
-        if self.options.exclude.matches(&own_path, is_directory) {
+        if self.options.exclude.matches_bytes(path, is_directory) {
             return Look::Nothing;
         }
-        if let Some((known, seen)) = known
-            && seen.key == stat.key
-            && !seen.racy
+        if let Some(known) = known
             && !self.options.deep
+            && proves_the_same(known, &stat)
         {
             return Look::Same(known);
         }
-        let inspect = self.is_inspected(&own_path);
-        match self.read(directory, name, &stat, inspect, scratch) {
-            Ok((entry, seen)) => {
-                let old = known.and_then(|_| self.previous.manifest().get(&own_path));
-                self.sight(own_path, entry, seen, old, &scratch.content)
-            }
-            Err(None) => Look::Nothing,
-            Err(Some(reason)) => trouble(path, reason),
-        }
+        self.look_closely(found, &stat, scratch)
     }
 
-    /// A file that is read in any case need not be looked at before: opening it
-    /// tells the same. `None` where it cannot be read as the file it was.
-    fn read_again(
-        &self,
-        directory: &Directory,
-        name: &CStr,
-        known: &RelPath,
-        scratch: &mut Scratch<'_>,
-    ) -> Option<Look<'a>> {
-        let old = self.previous.manifest().get(known)?;
-        if old.as_file().is_none() || self.options.exclude.matches(known, false) {
-            return None;
+    /// Looks at what the stat alone does not tell.
+    fn look_closely(&self, found: Name<'_>, stat: &Stat, scratch: &mut Scratch<'_>) -> Look<'a> {
+        let path = match RelPath::new(found.path) {
+            Ok(path) => path,
+            Err(error) => return Look::Illegal(escape(found.path), error),
+        };
+        let inspect = self.is_inspected(&path);
+        match self.read(found, stat, inspect, scratch) {
+            Ok((entry, seen)) => self.sight(path, entry, seen, &scratch.content),
+            Err(None) => Look::Nothing,
+            Err(Some(trouble)) => Look::Trouble { path, trouble },
         }
-        let inspect = self.is_inspected(known);
-        let (stat, content) = hash(directory, name, inspect, scratch).ok()?;
-        if stat.length > FILE_BYTES_MAX {
-            return None;
-        }
-        let (entry, seen) = file_entry(&stat, content, scratch);
-        Some(self.sight(known.clone(), entry, seen, Some(old), &scratch.content))
     }
 
     /// The entry behind `stat`; `Err(None)` where it has gone meanwhile.
     fn read(
         &self,
-        directory: &Directory,
-        name: &CStr,
+        found: Name<'_>,
         stat: &Stat,
         keep: bool,
         scratch: &mut Scratch<'_>,
     ) -> Result<(Entry, Seen), Option<Trouble>> {
         match stat.kind {
             Kind::Directory => self.read_directory(stat).map_err(Some),
-            Kind::File => read_file(directory, name, stat, keep, scratch),
+            Kind::File => read_file(found, stat, keep, scratch),
             Kind::Symlink if self.options.preset == Preset::Plain => {
-                let target = directory.read_link(name).map_err(gone_or_unreadable)?;
+                let target = found.directory.read_link(found.name);
+                let target = target.map_err(gone_or_unreadable)?;
                 let racy = scratch.is_racy(&stat.key);
                 Ok((
                     Entry::Symlink { target },
@@ -263,25 +254,21 @@ impl<'a> Observer<'a> {
             && is_gated(path)
     }
 
-    fn sight(
-        &self,
-        path: RelPath,
-        entry: Entry,
-        seen: Seen,
-        old: Option<&Entry>,
-        content: &[u8],
-    ) -> Look<'a> {
+    fn sight(&self, path: RelPath, entry: Entry, seen: Seen, content: &[u8]) -> Look<'a> {
         let known = self.previous.known(path.as_bytes());
-        let verdict = match (known, old) {
-            (Some((_, before)), Some(old)) if *old == entry && *before == seen => Verdict::Same,
-            (_, Some(old)) if old.same_identity(&entry) => Verdict::Refreshed,
+        let old = known.map(Record::entry);
+        let verdict = match &old {
+            Some(old) if *old == entry && known.and_then(Record::seen) == Some(seen) => {
+                Verdict::Same
+            }
+            Some(old) if old.same_identity(&entry) => Verdict::Refreshed,
             _ => Verdict::Changed,
         };
-        let before = old.and_then(Entry::as_file).map(|file| file.content);
+        let before = known.and_then(Record::file).map(|file| file.content);
         let now = entry.as_file().map(|file| file.content);
         let is_new = now.is_some() && now != before;
         Look::Entry {
-            known: known.map(|(path, _)| path),
+            known,
             xml: (is_new && self.is_inspected(&path)).then(|| self.inspect(content)),
             sighting: Sighting { path, entry, seen },
             verdict,
@@ -301,6 +288,40 @@ impl<'a> Observer<'a> {
     }
 }
 
+/// Whether the stat alone proves that a file or link is what was known.
+fn proves_the_same(known: Record<'_>, stat: &Stat) -> bool {
+    known
+        .seen()
+        .is_some_and(|seen| seen.key == stat.key && !seen.racy)
+}
+
+/// Whether a file that fits the buffer is, byte for byte, what was known.
+///
+/// The stat after reading is compared with the one under which the content was
+/// seen before: between these two nobody wrote, so the file need not be looked
+/// at before it is read. Where anything is not as it was, a closer look tells.
+fn reads_the_same(found: Name<'_>, known: Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+    let Some(file) = known.file() else {
+        return false;
+    };
+    let length = usize::try_from(file.length).unwrap_or(usize::MAX);
+    let Some(buffer) = scratch.buffer.get_mut(..length) else {
+        return false;
+    };
+    let Ok((count, stat)) = found.directory.read_small(found.name, buffer) else {
+        return false;
+    };
+    let same = count == length
+        && stat.kind == Kind::File
+        && stat.mode == file.mode
+        && proves_the_same(known, &stat)
+        && ContentId::of(buffer) == file.content;
+    if same {
+        scratch.work.hashed += 1;
+    }
+    same && (scratch.read)(length).is_continue()
+}
+
 fn trouble<'a>(path: &[u8], trouble: Trouble) -> Look<'a> {
     match RelPath::new(path) {
         Ok(path) => Look::Trouble { path, trouble },
@@ -309,8 +330,7 @@ fn trouble<'a>(path: &[u8], trouble: Trouble) -> Look<'a> {
 }
 
 fn read_file(
-    directory: &Directory,
-    name: &CStr,
+    found: Name<'_>,
     stat: &Stat,
     keep: bool,
     scratch: &mut Scratch<'_>,
@@ -318,7 +338,7 @@ fn read_file(
     if stat.length > FILE_BYTES_MAX {
         return Err(Some(Trouble::TooLarge(stat.length)));
     }
-    match hash(directory, name, keep, scratch) {
+    match hash(found, keep, scratch) {
         Ok((stat, content)) => Ok(file_entry(&stat, content, scratch)),
         Err(NoContent::Gone) => Err(None),
         Err(NoContent::Unstable) => Err(Some(Trouble::Unstable)),
@@ -344,13 +364,13 @@ fn file_entry(stat: &Stat, content: ContentId, scratch: &Scratch<'_>) -> (Entry,
 /// The hash of a content that did not move while it was read, and its stat; the
 /// content itself stays in the scratch space where it is to be kept.
 fn hash(
-    directory: &Directory,
-    name: &CStr,
+    found: Name<'_>,
     keep: bool,
     scratch: &mut Scratch<'_>,
 ) -> Result<(Stat, ContentId), NoContent> {
     for _ in 0..READ_TRIES {
-        let (file, before) = directory.open_file(name).map_err(|error| match error {
+        let opened = found.directory.open_file(found.name);
+        let (file, before) = opened.map_err(|error| match error {
             Errno::NOENT | Errno::LOOP => NoContent::Gone,
             error => NoContent::Refused(error.into()),
         })?;

@@ -7,7 +7,7 @@ use sync_core::{Entry, RelPath};
 
 use super::{
     Problem, Scan, ScanError, ScanOptions, Trouble, check_place,
-    look::{Look, Observer, Scratch, unreadable},
+    look::{Look, Name, Observer, Scratch, unreadable},
     scan_below,
 };
 use crate::{
@@ -126,12 +126,18 @@ impl Looking<'_> {
             Err(error) => return trouble(unreadable(&error.into())),
         }
         let name = CString::new(path.file_name()).expect("a path holds no NUL");
-        observer.look(&directory, &name, path.as_bytes(), scratch)
+        let known = observer.previous.known(path.as_bytes());
+        let found = Name {
+            directory: &directory,
+            name: &name,
+            path: path.as_bytes(),
+        };
+        observer.look(found, known, scratch)
     }
 
     fn note(&self, path: &RelPath, look: Look<'_>, looks: &mut Looks) {
         let before = self.previous.manifest().get(path);
-        let was_directory = before.is_some_and(Entry::is_directory);
+        let was_directory = before.as_ref().is_some_and(Entry::is_directory);
         let uprooted = match look {
             Look::Same(_) => false,
             Look::Illegal(name, error) => {
@@ -177,13 +183,8 @@ impl Looking<'_> {
             return;
         }
         uprooted.sort_unstable();
-        for path in self.previous.below(&uprooted) {
-            let is_directory = self
-                .previous
-                .manifest()
-                .get(path)
-                .is_some_and(Entry::is_directory);
-            self.miss(found, path.clone(), is_directory);
+        for known in self.previous.below(&uprooted) {
+            self.miss(found, known.path(), known.is_directory());
         }
         found.gone.sort_unstable();
         found.gone.dedup(); // it may have been asked for itself

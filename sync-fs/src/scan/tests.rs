@@ -380,7 +380,15 @@ fn a_file_that_moves_under_the_reader_is_unstable_and_keeps_its_entry() {
     };
     let directory = fixture.root.directory(None).unwrap();
     let mut scratch = look::Scratch::new(&grow);
-    let found = observer.look(&directory, c"f", b"f", &mut scratch);
+    let found = observer.look(
+        look::Name {
+            directory: &directory,
+            name: c"f",
+            path: b"f",
+        },
+        fixture.observed.known(b"f"),
+        &mut scratch,
+    );
     let unstable = Trouble::Unstable;
     assert!(matches!(found, look::Look::Trouble { trouble, .. } if trouble == unstable));
     assert!(Trouble::Unstable.keeps_the_known());

@@ -18,7 +18,7 @@ use sync_core::{RelPath, limits::TREE_ENTRIES_MAX, path::escape};
 
 use super::{
     Problem, Progress, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, Trouble, address,
-    look::{Look, Observer, Scratch, Work, unreadable},
+    look::{Look, Name, Observer, Scratch, Work, unreadable},
 };
 use crate::{
     observed::Observed,
@@ -362,14 +362,21 @@ impl Worker<'_, '_> {
 
     fn look_at_all(&mut self, opened: &Arc<Opened>, names: &Names) {
         self.scratch.read_clock();
-        for name in names.iter() {
-            self.path.clear();
-            self.path.extend_from_slice(&opened.prefix);
-            self.path.extend_from_slice(name.to_bytes());
-            let look =
-                self.walk
-                    .observer
-                    .look(&opened.directory, name, &self.path, &mut self.scratch);
+        let observer = &self.walk.observer;
+        // Asked all at once: between system calls each would wait for memory.
+        let known = names.iter().map(|name| {
+            spell(&mut self.path, opened, name);
+            observer.previous.known(&self.path)
+        });
+        let known: Vec<_> = known.collect();
+        for (name, known) in names.iter().zip(known) {
+            spell(&mut self.path, opened, name);
+            let found = Name {
+                directory: &opened.directory,
+                name,
+                path: &self.path,
+            };
+            let look = observer.look(found, known, &mut self.scratch);
             self.note(opened, look);
         }
     }
@@ -401,6 +408,13 @@ impl Worker<'_, '_> {
         self.found.unlisted |= agreed.is_some_and(|agreed| agreed.get(path).is_none());
         self.walk.push(Job::Enter(Arc::clone(opened), path.clone()));
     }
+}
+
+/// Makes `path` the bytes of the path of `name` in `opened`.
+fn spell(path: &mut Vec<u8>, opened: &Opened, name: &CStr) {
+    path.clear();
+    path.extend_from_slice(&opened.prefix);
+    path.extend_from_slice(name.to_bytes());
 }
 
 impl Names {

@@ -85,6 +85,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends bytes as they are.
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.buffer.len() + bytes.len() > READ_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), DiskError> {
         self.hasher.update(&self.buffer);
         self.file.write_all_at(&self.buffer, self.offset)?;
@@ -209,6 +218,22 @@ impl Reader {
                 None => self.refill()?,
             }
         }
+    }
+
+    /// The next `count` bytes.
+    pub(super) fn bytes(&mut self, count: u64) -> Result<Vec<u8>, String> {
+        let held = (self.buffer.len() - self.used) as u64;
+        if count > held + (self.end - self.offset) {
+            return Err("it promises more than it holds".into());
+        }
+        let count = usize::try_from(count).map_err(|_| "it holds too much".to_owned())?;
+        let mut bytes = vec![0; count];
+        let first = count.min(self.buffer.len() - self.used);
+        bytes[..first].copy_from_slice(&self.buffer[self.used..self.used + first]);
+        self.used += first;
+        read_exact(&self.file, &mut bytes[first..], self.offset)?;
+        self.offset += (count - first) as u64;
+        Ok(bytes)
     }
 
     fn refill(&mut self) -> Result<(), String> {

@@ -1,7 +1,8 @@
 use std::fs;
 
 use sync_core::{
-    ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Mode, Mtime, Position, RelPath,
+    ContentId, Entry, Epoch, FileEntry, Generation, Mode, Mtime, Position, RelPath,
+    manifest::Record,
 };
 
 use super::*;
@@ -48,52 +49,31 @@ fn sighting(at: &str, entry: Entry) -> Sighting {
     }
 }
 
-/// A disk that differs from what was agreed in every way.
-fn example() -> (Manifest, Observed) {
+/// An entry of each kind.
+fn example() -> Observed {
     let mode = Mode::new(0o755);
-    let agreed = Manifest::from_entries([
-        (path("d"), Entry::Directory { mode }),
-        (path("d/same"), file("same", 1)),
-        (path("d/touched"), file("touched", 1)),
-        (path("d/edited"), file("old", 1)),
-        (path("d/removed"), file("removed", 1)),
-        (
-            path("link"),
-            Entry::Symlink {
-                target: b"to\xff".as_slice().into(),
-            },
-        ),
-    ]);
-    let observed = Observed::from_sightings(vec![
+    let target = b"to\xff".as_slice().into();
+    Observed::from_sightings(vec![
         sighting("d", Entry::Directory { mode }),
-        sighting("d/same", file("same", 1)),
-        sighting("d/touched", file("touched", 2)),
-        sighting("d/edited", file("new", 1)),
-        sighting(
-            "link",
-            Entry::Symlink {
-                target: b"to\xff".as_slice().into(),
-            },
-        ),
-        sighting("added", file("added", 1)),
-    ]);
-    (agreed, observed)
+        sighting("d/first", file("first", 1)),
+        sighting("d/other", file("other", 2)),
+        sighting("link", Entry::Symlink { target }),
+    ])
 }
 
-fn position(agreed: &Manifest) -> Position {
+fn position(agreed: &Observed) -> Position {
     Position {
         epoch: Epoch(3),
         generation: Generation(41),
-        root: agreed.root(),
+        root: agreed.manifest().root(),
     }
 }
 
-fn save(work: &Root, agreed: &Manifest, observed: &Observed) {
+fn save(work: &Root, agreed: &Observed) {
     let snapshot = Snapshot {
         position: position(agreed),
         identity: IDENTITY,
         agreed,
-        observed,
     };
     snapshot.save(work).unwrap();
 }
@@ -111,70 +91,95 @@ fn load(work: &Root) -> TreeState {
     }
 }
 
-fn entries(manifest: &Manifest) -> Vec<(RelPath, Entry)> {
-    manifest
-        .iter()
-        .map(|(path, entry)| (path.clone(), entry.clone()))
-        .collect()
+fn sightings(observed: &Observed) -> Vec<Sighting> {
+    let of = |record: Record<'_>| Sighting {
+        path: record.path(),
+        entry: record.entry(),
+        seen: record.seen().unwrap(),
+    };
+    observed.iter().map(of).collect()
 }
 
 #[test]
 fn a_snapshot_comes_back_as_it_was() {
     let (_directory, work) = work();
-    let (agreed, observed) = example();
-    save(&work, &agreed, &observed);
+    let agreed = example();
+    save(&work, &agreed);
     let state = load(&work);
     assert_eq!(
         (state.position, state.identity),
         (position(&agreed), IDENTITY)
     );
     assert!(state.written_s > 1_700_000_000);
-    assert_eq!(entries(&state.agreed), entries(&agreed));
-    assert_eq!(
-        entries(state.observed.manifest()),
-        entries(observed.manifest())
-    );
-    for (path, seen) in observed.iter() {
-        assert_eq!(state.observed.seen(path), Some(seen));
-    }
+    assert_eq!(sightings(&state.agreed), sightings(&agreed));
 }
 
 #[test]
 fn large_trees_are_read_in_pieces() {
     let (_directory, work) = work();
-    let sightings = (0..5_000)
-        .map(|number| {
-            sighting(
-                &format!("default/api/{number}"),
-                file(&number.to_string(), number),
-            )
-        })
-        .collect();
-    let observed = Observed::from_sightings(sightings);
-    save(&work, observed.manifest(), &observed);
+    let many = (0..5_000).map(|number| {
+        sighting(
+            &format!("default/api/{number}"),
+            file(&number.to_string(), number),
+        )
+    });
+    let agreed = Observed::from_sightings(many.collect());
+    save(&work, &agreed);
     let state = load(&work);
-    assert_eq!(entries(&state.agreed), entries(observed.manifest()));
-    assert_eq!(state.observed.len(), 5_000);
+    assert_eq!(sightings(&state.agreed), sightings(&agreed));
+    assert_eq!(state.agreed.len(), 5_000);
 }
 
 #[test]
 fn the_first_bytes_are_pinned() {
     let (directory, work) = work();
-    let (agreed, observed) = example();
-    save(&work, &agreed, &observed);
+    let agreed = example();
+    save(&work, &agreed);
     let bytes = fs::read(directory.path().join("state")).unwrap();
-    assert_eq!(&bytes[..12], b"apimtree\x01\0\0\0");
+    assert_eq!(&bytes[..12], b"apimtree\x02\0\0\0");
     assert_eq!(&bytes[12..14], [3, 41]); // epoch, generation
-    assert_eq!(&bytes[14..46], agreed.root().0);
+    assert_eq!(&bytes[14..46], agreed.manifest().root().0);
     assert_eq!(&bytes[46..52], [252, 0x44, 0x33, 0x22, 0x11, 99]); // identity
-    assert_eq!(bytes[57], 6); // entries on the disk, after the time
+}
+
+/// A record of each kind, byte by byte: an upgrade must not change them.
+#[test]
+fn records_are_pinned() {
+    let (directory, work) = work();
+    let agreed = example();
+    save(&work, &agreed);
+    let bytes = fs::read(directory.path().join("state")).unwrap();
+    let stat = [
+        &2_i64.to_le_bytes()[..],
+        &u64::MAX.to_le_bytes(),
+        &7_u64.to_le_bytes(),
+        &(-1_i64).to_le_bytes(),
+    ]
+    .concat();
+    let directory = [b"\x01\0d\x14\xed\x01", &stat[..]].concat();
+    let link = [b"\x04\0link\x1e\0\0\x03\0\0\0to\xff", &stat[..]].concat();
+    let file = [
+        b"\x07\0d/first\x15\xa4\x01",
+        &ContentId::of(b"first").0[..],
+        &5_u64.to_le_bytes(),
+        &1_i64.to_le_bytes(),
+        &5_u32.to_le_bytes(),
+        &stat,
+    ]
+    .concat();
+    for record in [directory, link, file] {
+        assert!(
+            bytes.windows(record.len()).any(|window| window == record),
+            "{record:?} in {bytes:?}"
+        );
+    }
 }
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_found() {
     let (directory, work) = work();
-    let (agreed, observed) = example();
-    save(&work, &agreed, &observed);
+    let agreed = example();
+    save(&work, &agreed);
     let file = directory.path().join("state");
     let whole = fs::read(&file).unwrap();
     let damaged = |bytes: &[u8], what: &str| {
@@ -198,16 +203,15 @@ fn every_flipped_bit_and_every_cut_is_found() {
 #[test]
 fn a_body_that_contradicts_itself_is_damaged_although_its_seal_is_good() {
     let (_directory, work) = work();
-    let (agreed, observed) = example();
+    let agreed = example();
     let other = Position {
-        root: observed.manifest().root(),
+        root: sync_core::Root([7; 32]),
         ..position(&agreed)
     };
     let snapshot = Snapshot {
         position: other,
         identity: IDENTITY,
         agreed: &agreed,
-        observed: &observed,
     };
     snapshot.save(&work).unwrap();
     assert!(matches!(TreeState::load(&work), Loaded::Damaged(reason) if reason.contains("root")));
@@ -219,8 +223,8 @@ fn a_snapshot_that_was_never_written_is_missing() {
     assert!(matches!(TreeState::load(&work), Loaded::Missing));
     fs::write(directory.path().join("state.new"), "half").unwrap();
     assert!(matches!(TreeState::load(&work), Loaded::Missing));
-    let (agreed, observed) = example();
-    save(&work, &agreed, &observed);
+    let agreed = example();
+    save(&work, &agreed);
     load(&work);
     assert!(!directory.path().join("state.new").exists());
 }

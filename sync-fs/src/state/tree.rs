@@ -1,29 +1,43 @@
-//! The snapshot of one tree: where it stands, what was agreed, what was seen.
+//! The snapshot of one tree: where it stands, and what was agreed, with the stat
+//! under which the disk had it.
 //!
-//! Body: a head (position, identity of the root directory, time, number of
-//! entries on the disk), then one record for each path in the order of the trie
-//! (the agreed entry, the entry on the disk where it differs, and the stat of
-//! the disk's), and an empty record as the end.
+//! ```text
+//! head      position, identity of the root directory, time: values of the codec
+//! 16 times  for each nibble that a key can begin with:
+//!   codec   bytes that follow
+//!   each    the record of an entry (`sync_core::manifest::Record`), in the order
+//!           of the keys
+//! ```
+//!
+//! Records stand here as they do in memory. Each of the sixteen parts is checked,
+//! keyed and hashed by itself, on the thread that has time for it.
 
 use std::{
-    collections::HashMap,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use sync_core::{ContentId, Entry, Manifest, Position, RelPath, limits::TREE_ENTRIES_MAX};
+use sync_core::{
+    Manifest, Position,
+    limits::{TREE_ENTRIES_MAX, TRIE_FANOUT},
+    manifest::{Branch, Record},
+};
 
 use super::sealed::{self, Format, Opened, Reader, Writer};
 use crate::{
-    observed::{Observed, Seen},
-    root::{DiskError, Identity, Root, StatKey},
+    observed::Observed,
+    root::{DiskError, Identity, Root},
 };
 
 const FORMAT: Format = Format {
     magic: *b"apimtree",
-    version: 1,
+    version: 2,
 };
+
+/// Threads that take parts apart while they are read: a third one gains nothing
+/// on two processors.
+const READING_THREADS: usize = 2;
 
 /// What is written.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +46,8 @@ pub struct Snapshot<'a> {
     pub position: Position,
     /// Which root directory was seen.
     pub identity: Identity,
-    /// The manifest of the position's generation.
-    pub agreed: &'a Manifest,
-    /// What was seen on the disk.
-    pub observed: &'a Observed,
+    /// What was agreed, as it was seen on the disk.
+    pub agreed: &'a Observed,
 }
 
 /// What was read.
@@ -47,10 +59,8 @@ pub struct TreeState {
     pub identity: Identity,
     /// When it was written, in seconds since 1970.
     pub written_s: u64,
-    /// The manifest of the position's generation; its root is the position's.
-    pub agreed: Manifest,
-    /// What was seen on the disk.
-    pub observed: Observed,
+    /// What was agreed, as it was seen on the disk; its root is the position's.
+    pub agreed: Observed,
 }
 
 /// What a work directory holds.
@@ -64,12 +74,10 @@ pub enum Loaded {
     Damaged(String),
 }
 
-type Head = (Position, (u64, u64), u64, u64);
-type Record = (RelPath, Option<Entry>, Option<Entry>, Option<SeenForm>);
-type SeenForm = ((u64, i64, i64, u64), bool);
+type Head = (Position, (u64, u64), u64);
 
-fn file_name() -> RelPath {
-    RelPath::new(b"state").expect("a plain name is a path")
+fn file_name() -> sync_core::RelPath {
+    sync_core::RelPath::new(b"state").expect("a plain name is a path")
 }
 
 impl Snapshot<'_> {
@@ -82,16 +90,18 @@ impl Snapshot<'_> {
     }
 
     fn fill(&self, writer: &mut Writer) -> Result<(), DiskError> {
-        let disk = self.observed.manifest();
         let identity = (self.identity.file_system, self.identity.inode);
-        let head: Head = (self.position, identity, now_s(), self.observed.len() as u64);
+        let head: Head = (self.position, identity, now_s());
         writer.put(&head)?;
-        for (path, agreed, disk) in Pairs::of(self.agreed, disk) {
-            let seen = disk.and_then(|_| self.observed.seen(path)).map(seen_form);
-            let other = disk.filter(|disk| agreed != Some(disk));
-            writer.put(&Some((path, agreed, other, seen)))?;
+        let manifest = self.agreed.manifest();
+        for slot in 0..TRIE_FANOUT {
+            let lengths = manifest.branch(slot).map(|it| it.as_bytes().len() as u64);
+            writer.put(&lengths.sum::<u64>())?;
+            for record in manifest.branch(slot) {
+                writer.put_bytes(record.as_bytes())?;
+            }
         }
-        writer.put(&None::<Record>)
+        Ok(())
     }
 }
 
@@ -108,199 +118,78 @@ impl TreeState {
             },
         }
     }
-
-    /// Whether the disk had what was agreed and nothing else.
-    #[must_use]
-    pub fn is_agreed(&self) -> bool {
-        self.agreed.is_same(self.observed.manifest())
-    }
-
-    /// What was agreed as if it had been seen: where the disk differed, the stat
-    /// proves nothing and the path is looked at again.
-    #[must_use]
-    pub fn into_agreed(self) -> Observed {
-        if self.is_agreed() {
-            return self.observed;
-        }
-        let disk = self.observed.manifest().clone();
-        let mut seen = self.observed.into_seen();
-        for (path, agreed, disk) in Pairs::of(&self.agreed, &disk) {
-            match agreed {
-                Some(_) if agreed == disk => {}
-                Some(_) => drop(seen.insert(path.clone(), Seen::NEVER)),
-                None => drop(seen.remove(path)),
-            }
-        }
-        Observed::from_parts(self.agreed, seen)
-    }
 }
 
-/// Stats handed to the other thread at once.
-const BATCH: usize = 4096;
-/// Such batches on their way.
-const BATCHES_MAX: usize = 16;
-
-/// Two threads: this one decodes and builds the manifest, the other files the
-/// stats. Together they cost as much again, and whoever starts waits for both.
 fn read(mut reader: Reader) -> Result<TreeState, String> {
-    let (position, (file_system, inode), written_s, entries): Head = reader.next()?;
-    let entries = usize::try_from(entries)
-        .ok()
-        .filter(|&entries| entries <= TREE_ENTRIES_MAX)
-        .ok_or_else(|| format!("it claims {entries} entries"))?;
-    let (batches, filed) = sync_channel::<Vec<(RelPath, Seen)>>(BATCHES_MAX);
-    let (records, seen) = thread::scope(|scope| {
-        let filing = scope.spawn(move || {
-            let mut seen = HashMap::with_capacity(entries);
-            filed.into_iter().for_each(|batch| seen.extend(batch));
-            seen
-        });
-        let records = Records::read(&mut reader, entries, batches);
-        (records, filing.join().expect("filing does not panic"))
-    });
-    let Records { agreed, differing } = records?;
+    let (position, (file_system, inode), written_s): Head = reader.next()?;
+    let agreed = Manifest::from_branches(read_branches(&mut reader)?);
     reader.finish()?;
+    if agreed.totals().entries > TREE_ENTRIES_MAX as u64 {
+        return Err(format!("it has {} entries", agreed.totals().entries));
+    }
     if agreed.root() != position.root {
         return Err("its entries do not give the root that it names".into());
-    }
-    let disk = with(agreed.clone(), differing);
-    if disk.totals().entries != seen.len() as u64 {
-        return Err("it names a path twice".into());
     }
     Ok(TreeState {
         position,
         identity: Identity { file_system, inode },
         written_s,
-        agreed,
-        observed: Observed::from_parts(disk, seen),
+        agreed: Observed::of_seen(agreed),
     })
 }
 
-/// All records of a snapshot but the stats.
-struct Records {
-    agreed: Manifest,
-    /// Where the disk has something else, or nothing.
-    differing: Vec<(RelPath, Option<Entry>)>,
-}
-
-impl Records {
-    /// Gives the stats to `batches`.
-    fn read(
-        reader: &mut Reader,
-        entries: usize,
-        batches: SyncSender<Vec<(RelPath, Seen)>>,
-    ) -> Result<Self, String> {
-        let mut agreed = Vec::with_capacity(entries);
-        let mut differing = Vec::new();
-        let mut stats = Vec::with_capacity(BATCH);
-        while let Some((path, entry, other, stat)) = reader.next::<Option<Record>>()? {
-            if other.is_some() && stat.is_none() || other.is_none() && entry.is_none() {
-                return Err("a record in it says nothing of its path".into());
-            }
-            if other.is_some() || stat.is_none() {
-                differing.push((path.clone(), other));
-            }
-            stats.extend(stat.map(|stat| (path.clone(), seen_of(stat))));
-            if stats.len() == BATCH {
-                // The other thread ends only after this one.
-                let _ = batches.send(std::mem::replace(&mut stats, Vec::with_capacity(BATCH)));
-            }
-            agreed.extend(entry.map(|entry| (path, entry)));
-        }
-        let _ = batches.send(stats);
-        drop(batches);
-        Ok(Self {
-            agreed: Manifest::from_entries(agreed),
-            differing,
-        })
-    }
-}
-
-/// `manifest` with some paths put or, for `None`, removed.
-fn with(mut manifest: Manifest, differing: Vec<(RelPath, Option<Entry>)>) -> Manifest {
-    for (path, entry) in differing {
-        match entry {
-            Some(entry) => drop(manifest.insert(path, entry)),
-            None => drop(manifest.remove(&path)),
-        }
-    }
-    manifest
-}
-
-fn seen_form(seen: &Seen) -> SeenForm {
-    let key = seen.key;
-    (
-        (key.length, key.mtime_ns, key.ctime_ns, key.inode),
-        seen.racy,
-    )
-}
-
-fn seen_of(form: SeenForm) -> Seen {
-    let ((length, mtime_ns, ctime_ns, inode), racy) = form;
-    let key = StatKey {
-        length,
-        mtime_ns,
-        ctime_ns,
-        inode,
+/// This thread reads; others take apart what was read.
+fn read_branches(reader: &mut Reader) -> Result<Vec<Branch>, String> {
+    let (sender, receiver) = mpsc::sync_channel::<(usize, Vec<u8>)>(1);
+    let receiver = Mutex::new(receiver);
+    let take_apart = || {
+        let next = || {
+            receiver
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv()
+        };
+        let parts = std::iter::from_fn(|| next().ok());
+        parts.map(|(slot, bytes)| branch(slot, &bytes)).collect()
     };
-    Seen { key, racy }
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..READING_THREADS)
+            .map(|_| scope.spawn(take_apart))
+            .collect();
+        let read = (0..TRIE_FANOUT).try_for_each(|slot| {
+            let length = reader.next()?;
+            // A thread ends before only where a part was of no use.
+            let _ = sender.send((slot, reader.bytes(length)?));
+            Ok(())
+        });
+        drop(sender);
+        let branches: Result<Vec<Vec<Branch>>, String> = threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        read.and(branches)
+            .map(|branches| branches.into_iter().flatten().collect())
+    })
+}
+
+fn branch(slot: usize, mut bytes: &[u8]) -> Result<Branch, String> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let (record, rest) = Record::first(bytes).map_err(|error| error.to_string())?;
+        if record.seen().is_none() {
+            return Err("it has an entry that was not seen".into());
+        }
+        records.push(record);
+        bytes = rest;
+    }
+    Branch::new(slot, records).map_err(|error| error.to_string())
 }
 
 fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
-}
-
-/// Two manifests side by side: each path of either, once, in the order of the
-/// trie.
-struct Pairs<A: Iterator, B: Iterator> {
-    ours: std::iter::Peekable<A>,
-    theirs: std::iter::Peekable<B>,
-}
-
-impl<'a> Pairs<std::iter::Empty<Item<'a>>, std::iter::Empty<Item<'a>>> {
-    fn of(ours: &'a Manifest, theirs: &'a Manifest) -> impl Iterator<Item = Pair<'a>> {
-        Pairs {
-            ours: ours.iter().peekable(),
-            theirs: theirs.iter().peekable(),
-        }
-    }
-}
-
-type Item<'a> = (&'a RelPath, &'a Entry);
-type Pair<'a> = (&'a RelPath, Option<&'a Entry>, Option<&'a Entry>);
-
-impl<'a, A: Iterator<Item = Item<'a>>, B: Iterator<Item = Item<'a>>> Iterator for Pairs<A, B> {
-    type Item = Pair<'a>;
-
-    fn next(&mut self) -> Option<Pair<'a>> {
-        let order = match (self.ours.peek(), self.theirs.peek()) {
-            (Some((a, _)), Some((b, _))) if a == b => std::cmp::Ordering::Equal,
-            (Some((a, _)), Some((b, _))) => key(a).cmp(&key(b)),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => return None,
-        };
-        let ours = if order.is_le() {
-            self.ours.next()
-        } else {
-            None
-        };
-        let theirs = if order.is_ge() {
-            self.theirs.next()
-        } else {
-            None
-        };
-        let (path, _) = ours.or(theirs)?;
-        Some((
-            path,
-            ours.map(|(_, entry)| entry),
-            theirs.map(|(_, entry)| entry),
-        ))
-    }
-}
-
-/// The key by which the trie orders paths.
-fn key(path: &RelPath) -> ContentId {
-    ContentId::of(path.as_bytes())
 }

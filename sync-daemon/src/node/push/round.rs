@@ -72,7 +72,7 @@ pub(super) fn unasked(round: &Round, contents: &[SmallContent]) -> usize {
 
 /// The content that the peer has at the path of a change.
 fn base_content(base: &Manifest, change: &Change) -> Option<ContentId> {
-    Some(base.get(&change.path)?.as_file()?.content)
+    Some(base.file(&change.path)?.content)
 }
 
 /// Adds changes for paths where the peer's disk is neither what it should
@@ -95,10 +95,7 @@ fn add_healing(
     let differing = base.diff(&disk.manifest).into_iter().map(|it| it.path);
     let drifted: BTreeSet<RelPath> = differing.chain(named.cloned()).collect();
     for path in drifted.difference(&listed) {
-        let action = target
-            .get(path)
-            .cloned()
-            .map_or(Action::Delete, Action::Put);
+        let action = target.get(path).map_or(Action::Delete, Action::Put);
         changes.push(Change {
             path: path.clone(),
             action,
