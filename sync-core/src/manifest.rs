@@ -24,7 +24,7 @@ use self::{
     beside::differ,
     hash::groups,
     node::{Inner, Items, Kind, Node},
-    pack::Item,
+    pack::{Item, tag_of},
 };
 pub use self::{branch::Branch, record::Record};
 use crate::{
@@ -173,6 +173,26 @@ impl Manifest {
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Option<Record<'_>> {
         self.top.find(&key_of(path), path)
+    }
+
+    /// What stands at each of the paths with these bytes.
+    ///
+    /// One search in a large manifest is a few waits for memory, one after the
+    /// other. Here all searches go one step before any goes the next, so that
+    /// their waits overlap.
+    #[must_use]
+    pub fn find_all<'a>(&'a self, paths: &[&[u8]]) -> Vec<Option<Record<'a>>> {
+        let keys: Vec<Key> = paths.iter().map(|path| key_of(path)).collect();
+        let packs: Vec<_> = keys.iter().map(|key| self.top.pack(key)).collect();
+        let begun: Vec<_> = keys
+            .iter()
+            .zip(packs)
+            .map(|(key, pack)| pack?.search(tag_of(key)))
+            .collect();
+        let searches = paths.iter().zip(begun);
+        searches
+            .map(|(path, search)| search?.finish(path))
+            .collect()
     }
 
     /// Sets the entry at `path`; gives back what stood there.

@@ -23,6 +23,22 @@ pub struct Sighting {
     pub seen: Seen,
 }
 
+/// What is known of one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Path and entry.
+    pub record: Record<'a>,
+    /// The stat under which it was seen.
+    pub seen: Seen,
+}
+
+impl<'a> Known<'a> {
+    fn of(record: Record<'a>) -> Self {
+        let seen = record.seen().unwrap_or(Seen::NEVER);
+        Self { record, seen }
+    }
+}
+
 /// A manifest of the disk, each entry of which has the stat that backs it.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -74,13 +90,20 @@ impl Observed {
     /// How the entry at `path` looked.
     #[must_use]
     pub fn seen(&self, path: &RelPath) -> Option<Seen> {
-        self.known(path.as_bytes()).and_then(Record::seen)
+        self.known(path.as_bytes()).map(|known| known.seen)
     }
 
     /// What is known of the path with these bytes, without making a path.
     #[must_use]
-    pub fn known(&self, path: &[u8]) -> Option<Record<'_>> {
-        self.manifest.find(path)
+    pub fn known(&self, path: &[u8]) -> Option<Known<'_>> {
+        self.manifest.find(path).map(Known::of)
+    }
+
+    /// What is known of each of the paths with these bytes, their stats read.
+    #[must_use]
+    pub fn known_all(&self, paths: &[&[u8]]) -> Vec<Option<Known<'_>>> {
+        let found = self.manifest.find_all(paths).into_iter();
+        found.map(|record| record.map(Known::of)).collect()
     }
 
     /// All that is known, in no order of paths.

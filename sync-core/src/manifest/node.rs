@@ -78,11 +78,16 @@ impl Node {
 
     /// The record of `path`, whose key is given.
     pub(super) fn find(&self, key: &Key, path: &[u8]) -> Option<Record<'_>> {
+        self.pack(key)?.find(tag_of(key), path)
+    }
+
+    /// Where a path with this key would be.
+    pub(super) fn pack(&self, key: &Key) -> Option<&Pack> {
         let mut node = self;
         let mut depth = 0;
         loop {
             match &node.kind {
-                Kind::Pack(pack) => return pack.find(tag_of(key), path),
+                Kind::Pack(pack) => return Some(pack),
                 Kind::Inner(inner) => {
                     node = inner.children[nibble_of(key, depth)].as_deref()?;
                     depth += 1;

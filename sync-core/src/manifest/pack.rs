@@ -134,10 +134,17 @@ impl Pack {
 
     /// The record of `path`, whose key begins with `tag`.
     pub(super) fn find(&self, tag: u64, path: &[u8]) -> Option<Record<'_>> {
-        (self.first_of(tag)..self.len())
-            .take_while(|&at| self.tag(at) == tag)
-            .map(|at| self.item(at).record)
-            .find(|record| record.path_bytes() == path)
+        self.search(tag)?.finish(path)
+    }
+
+    /// Begins to look for a path whose key begins with `tag`.
+    pub(super) fn search(&self, tag: u64) -> Option<Search<'_>> {
+        let at = self.first_of(tag);
+        (at < self.len() && self.tag(at) == tag).then(|| Search {
+            pack: self,
+            first: at,
+            record: self.item(at).record,
+        })
     }
 
     /// The first item whose tag is not below `tag`.
@@ -162,6 +169,27 @@ impl Pack {
     fn end(&self, at: usize) -> usize {
         let start = 1 + self.len() * TAG_BYTES + at * END_BYTES;
         u32::from_le_bytes(*self.0[start..].first_chunk().expect("a pack is whole")) as usize
+    }
+}
+
+/// A search that has come to the first record that may be the one.
+pub(super) struct Search<'a> {
+    pack: &'a Pack,
+    first: usize,
+    record: Record<'a>,
+}
+
+impl<'a> Search<'a> {
+    /// The record of `path`, if it is there.
+    pub(super) fn finish(self, path: &[u8]) -> Option<Record<'a>> {
+        if self.record.path_bytes() == path {
+            return Some(self.record);
+        }
+        // Another path with the same tag: nearly never.
+        let others = (self.first + 1..self.pack.len()).map(|at| self.pack.item(at));
+        others
+            .map(|item| item.record)
+            .find(|record| record.path_bytes() == path)
     }
 }
 

@@ -202,6 +202,11 @@ proptest! {
         prop_assert_eq!(entries_of(&manifest), model.clone());
         prop_assert_eq!(manifest.totals(), totals_of(&model));
         prop_assert_eq!(manifest.is_empty(), model.is_empty());
+        let names: Vec<RelPath> = (0..250).map(name).collect();
+        let bytes: Vec<&[u8]> = names.iter().map(RelPath::as_bytes).collect();
+        for (name, found) in names.iter().zip(manifest.find_all(&bytes)) {
+            prop_assert_eq!(found.map(Record::entry), manifest.get(name));
+        }
         for number in 0..250 {
             prop_assert_eq!(manifest.get(&name(number)), model.get(&name(number)).cloned());
         }

@@ -39,8 +39,7 @@ impl Judge<'_> {
     /// still stands there.
     pub(super) fn proven(&self, path: &RelPath, stat: &Stat) -> Option<Entry> {
         let known = self.agreed.known(path.as_bytes())?;
-        let seen = known.seen()?;
-        (seen.key == stat.key && !seen.racy).then(|| known.entry())
+        (known.seen.key == stat.key && !known.seen.racy).then(|| known.record.entry())
     }
 
     /// The content of the regular file at `path`.

@@ -21,7 +21,7 @@ use sync_core::{
 
 use super::{Inspect, ScanOptions, Trouble};
 use crate::{
-    observed::{Observed, Seen, Sighting},
+    observed::{Known, Observed, Seen, Sighting},
     root::{Directory, Kind, Mount, READ_BYTES, Stat, StatKey, read_through},
 };
 
@@ -156,7 +156,7 @@ impl<'a> Observer<'a> {
     pub(crate) fn look(
         &self,
         found: Name<'_>,
-        known: Option<Record<'a>>,
+        known: Option<Known<'a>>,
         scratch: &mut Scratch<'_>,
     ) -> Look<'a> {
         scratch.work.entries += 1;
@@ -166,7 +166,7 @@ impl<'a> Observer<'a> {
             && !self.options.exclude.matches_bytes(path, false)
             && reads_the_same(found, known, scratch)
         {
-            return Look::Same(known);
+            return Look::Same(known.record);
         }
         let stat = match found.directory.stat(found.name) {
             Ok(Some(stat)) => stat,
@@ -184,9 +184,9 @@ impl<'a> Observer<'a> {
         }
         if let Some(known) = known
             && !self.options.deep
-            && proves_the_same(known, &stat)
+            && proves_the_same(&known.seen, &stat)
         {
-            return Look::Same(known);
+            return Look::Same(known.record);
         }
         self.look_closely(found, &stat, scratch)
     }
@@ -256,19 +256,20 @@ impl<'a> Observer<'a> {
 
     fn sight(&self, path: RelPath, entry: Entry, seen: Seen, content: &[u8]) -> Look<'a> {
         let known = self.previous.known(path.as_bytes());
-        let old = known.map(Record::entry);
+        let record = known.map(|known| known.record);
+        let old = record.map(Record::entry);
         let verdict = match &old {
-            Some(old) if *old == entry && known.and_then(Record::seen) == Some(seen) => {
+            Some(old) if *old == entry && known.is_some_and(|known| known.seen == seen) => {
                 Verdict::Same
             }
             Some(old) if old.same_identity(&entry) => Verdict::Refreshed,
             _ => Verdict::Changed,
         };
-        let before = known.and_then(Record::file).map(|file| file.content);
+        let before = record.and_then(Record::file).map(|file| file.content);
         let now = entry.as_file().map(|file| file.content);
         let is_new = now.is_some() && now != before;
         Look::Entry {
-            known,
+            known: record,
             xml: (is_new && self.is_inspected(&path)).then(|| self.inspect(content)),
             sighting: Sighting { path, entry, seen },
             verdict,
@@ -288,11 +289,9 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// Whether the stat alone proves that a file or link is what was known.
-fn proves_the_same(known: Record<'_>, stat: &Stat) -> bool {
-    known
-        .seen()
-        .is_some_and(|seen| seen.key == stat.key && !seen.racy)
+/// Whether the stat alone proves that a file or link is what was seen.
+fn proves_the_same(seen: &Seen, stat: &Stat) -> bool {
+    seen.key == stat.key && !seen.racy
 }
 
 /// Whether a file that fits the buffer is, byte for byte, what was known.
@@ -300,8 +299,8 @@ fn proves_the_same(known: Record<'_>, stat: &Stat) -> bool {
 /// The stat after reading is compared with the one under which the content was
 /// seen before: between these two nobody wrote, so the file need not be looked
 /// at before it is read. Where anything is not as it was, a closer look tells.
-fn reads_the_same(found: Name<'_>, known: Record<'_>, scratch: &mut Scratch<'_>) -> bool {
-    let Some(file) = known.file() else {
+fn reads_the_same(found: Name<'_>, known: Known<'_>, scratch: &mut Scratch<'_>) -> bool {
+    let Some(file) = known.record.file() else {
         return false;
     };
     let length = usize::try_from(file.length).unwrap_or(usize::MAX);
@@ -314,7 +313,7 @@ fn reads_the_same(found: Name<'_>, known: Record<'_>, scratch: &mut Scratch<'_>)
     let same = count == length
         && stat.kind == Kind::File
         && stat.mode == file.mode
-        && proves_the_same(known, &stat)
+        && proves_the_same(&known.seen, &stat)
         && ContentId::of(buffer) == file.content;
     if same {
         scratch.work.hashed += 1;

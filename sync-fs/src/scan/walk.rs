@@ -179,7 +179,6 @@ impl<'a> Walk<'a> {
             walk: self,
             scratch: Scratch::new(&read),
             found: Found::default(),
-            path: Vec::new(),
         };
         while let Some((job, _running)) = self.next(&beat) {
             worker.take(job);
@@ -288,8 +287,6 @@ struct Worker<'w, 'a> {
     walk: &'w Walk<'a>,
     scratch: Scratch<'w>,
     found: Found,
-    /// The bytes of the path being looked at.
-    path: Vec<u8>,
 }
 
 impl Worker<'_, '_> {
@@ -363,18 +360,15 @@ impl Worker<'_, '_> {
     fn look_at_all(&mut self, opened: &Arc<Opened>, names: &Names) {
         self.scratch.read_clock();
         let observer = &self.walk.observer;
-        // Asked all at once: between system calls each would wait for memory.
-        let known = names.iter().map(|name| {
-            spell(&mut self.path, opened, name);
-            observer.previous.known(&self.path)
-        });
-        let known: Vec<_> = known.collect();
-        for (name, known) in names.iter().zip(known) {
-            spell(&mut self.path, opened, name);
+        let paths = Paths::of(opened, names);
+        let paths: Vec<&[u8]> = paths.iter().collect();
+        // Asked together: between system calls each would wait for memory alone.
+        let known = observer.previous.known_all(&paths);
+        for ((name, path), known) in names.iter().zip(paths).zip(known) {
             let found = Name {
                 directory: &opened.directory,
                 name,
-                path: &self.path,
+                path,
             };
             let look = observer.look(found, known, &mut self.scratch);
             self.note(opened, look);
@@ -410,11 +404,31 @@ impl Worker<'_, '_> {
     }
 }
 
-/// Makes `path` the bytes of the path of `name` in `opened`.
-fn spell(path: &mut Vec<u8>, opened: &Opened, name: &CStr) {
-    path.clear();
-    path.extend_from_slice(&opened.prefix);
-    path.extend_from_slice(name.to_bytes());
+/// The bytes of whole paths, one after the other.
+struct Paths {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Paths {
+    fn of(opened: &Opened, names: &Names) -> Self {
+        let room = names.bytes.len() + names.count * opened.prefix.len();
+        let mut bytes = Vec::with_capacity(room);
+        let mut ends = Vec::with_capacity(names.count);
+        for name in names.iter() {
+            bytes.extend_from_slice(&opened.prefix);
+            bytes.extend_from_slice(name.to_bytes());
+            ends.push(bytes.len());
+        }
+        Self { bytes, ends }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.bytes[start..end])
+    }
 }
 
 impl Names {
