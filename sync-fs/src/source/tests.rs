@@ -12,17 +12,23 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// A tree that was looked at.
     fn new(files: &[(&str, &str)]) -> Self {
+        let mut fixture = Self::bare(files);
+        let first = fixture.look_at_everything();
+        fixture.accept(&first);
+        fixture
+    }
+
+    /// A tree of which nothing is known.
+    fn bare(files: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join("tree")).unwrap();
         for (path, content) in files {
             write(&home.path().join("tree").join(path), content);
         }
         let source = Source::open(options(home.path())).unwrap();
-        let mut fixture = Self { home, source };
-        let first = fixture.look_at_everything();
-        fixture.accept(&first);
-        fixture
+        Self { home, source }
     }
 
     fn tree(&self, path: &str) -> PathBuf {
@@ -64,13 +70,7 @@ impl Fixture {
     }
 
     fn file(&self, at: &str) -> FileEntry {
-        *self
-            .source
-            .manifest()
-            .get(&path(at))
-            .unwrap()
-            .as_file()
-            .unwrap()
+        self.source.manifest().file(&path(at)).unwrap()
     }
 }
 
@@ -397,4 +397,25 @@ fn contents_are_given_away_only_while_they_are_what_the_manifest_says() {
     fs::remove_file(fixture.tree("small")).unwrap();
     let gone = source.read_small(&path("small"), &small);
     assert!(matches!(gone, Err(Gone::Unreadable(_))));
+}
+
+#[test]
+fn a_first_look_accepted_at_once_is_the_same_as_one_by_one() {
+    let files = [("a", "1"), ("b", "2"), ("d/c", "3")];
+    let (mut whole, mut single) = (Fixture::bare(&files), Fixture::bare(&files));
+    let found = whole.look_at_everything();
+    whole.source.accept_all(found.list);
+    let found = single.look_at_everything();
+    for observation in &found.list {
+        single.source.accept(observation);
+    }
+    assert_eq!(whole.source.manifest(), single.source.manifest());
+    assert_eq!(
+        lines(&whole.look_at_everything()),
+        lines(&single.look_at_everything())
+    );
+    fs::remove_file(whole.tree("a")).unwrap();
+    let found = whole.look_at_everything();
+    whole.source.accept_all(found.list);
+    assert_eq!(whole.source.manifest().get(&path("a")), None);
 }

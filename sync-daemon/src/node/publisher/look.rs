@@ -250,11 +250,7 @@ impl Running {
         accepted.extend(self.believed_deletions());
         self.publisher
             .thread
-            .run(move |tree| {
-                for observation in &accepted {
-                    tree.source.accept(observation);
-                }
-            })
+            .run(move |tree| tree.source.accept_all(accepted))
             .await
     }
 
