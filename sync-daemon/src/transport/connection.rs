@@ -16,7 +16,7 @@ use sync_core::{
 use tokio::{task::AbortHandle, time::timeout};
 
 use super::{
-    frame::{Receiver, Sender, StreamError},
+    frame::{Heard, Receiver, Sender, StreamError},
     loss::{Attempt, ConnectError, Ending, Loss},
     seats::Seat,
     settings::Deadlines,
@@ -195,9 +195,10 @@ impl Connection {
     }
 
     fn stream(&self, send: quinn::SendStream, receive: quinn::RecvStream) -> Stream {
+        let heard = Heard::default();
         Stream {
-            sender: Sender::new(send, self.clone()),
-            receiver: Receiver::new(receive, self.clone()),
+            sender: Sender::new(send, self.clone(), heard.clone()),
+            receiver: Receiver::new(receive, self.clone(), heard),
         }
     }
 

@@ -5,7 +5,13 @@
 //! or dribbles is cut; a frame that claims too much is refused before anything
 //! is allocated for it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use quinn::{ReadError, StoppedError, WriteError};
@@ -30,6 +36,10 @@ const WRITE_BYTES_MAX: usize = 256 << 10;
 const READ_CHUNKS: usize = 64;
 /// What must move within one patience for a transfer to count as alive.
 const PROGRESS_BYTES_MIN: usize = 4 << 10;
+/// For so many patiences a peer that takes nothing is waited for while it says
+/// that it is at work: ten minutes, in which the slowest disk writes what the
+/// peer has taken already.
+const PATIENCES_MAX: u32 = 20;
 
 /// Why a message did not go or come.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -100,16 +110,27 @@ impl From<ReadError> for StreamError {
 struct Pace {
     patience: Duration,
     due: Instant,
+    /// Beyond this nothing puts `due` off.
+    limit: Instant,
     moved: usize,
 }
 
 impl Pace {
     fn new(patience: Duration) -> Self {
+        let now = Instant::now();
         Self {
             patience,
-            due: Instant::now() + patience,
+            due: now + patience,
+            limit: now + patience * PATIENCES_MAX,
             moved: 0,
         }
+    }
+
+    /// Waits one patience more, as far as the limit allows.
+    fn put_off(&mut self) -> bool {
+        let now = Instant::now();
+        self.due = self.limit.min(now + self.patience);
+        self.due > now
     }
 
     fn moved(&mut self, bytes: usize) {
@@ -136,6 +157,22 @@ impl Pace {
     }
 }
 
+/// Whether the peer has said something on a stream since this was last asked.
+/// Both halves have it: a peer that is heard is alive, even if it takes nothing
+/// for a while.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// The sending half of a stream.
 ///
 /// Every call may be dropped while it waits: what was queued stays queued and
@@ -149,17 +186,19 @@ pub struct Sender {
     queued: Vec<u8>,
     /// Frames that quinn takes as the peer makes room.
     leaving: Bytes,
+    heard: Heard,
     /// Kept open by this.
     connection: Connection,
 }
 
 impl Sender {
-    pub(super) fn new(stream: quinn::SendStream, connection: Connection) -> Self {
+    pub(super) fn new(stream: quinn::SendStream, connection: Connection, heard: Heard) -> Self {
         Self {
             stream,
             patience: connection.deadlines().patience,
             queued: Vec::new(),
             leaving: Bytes::new(),
+            heard,
             connection,
         }
     }
@@ -233,16 +272,21 @@ impl Sender {
         pace.wait(&self.connection, step).await.map(drop)
     }
 
+    /// A peer that takes nothing is given up after one patience in which it was
+    /// not heard either.
     async fn write_leaving(&mut self) -> Result<(), StreamError> {
         let mut pace = Pace::new(self.patience);
         while !self.leaving.is_empty() {
             let length = self.leaving.len().min(WRITE_BYTES_MAX);
             let mut slice = [self.leaving.slice(..length)];
-            let written = pace
-                .wait(&self.connection, self.stream.write_chunks(&mut slice))
-                .await?;
-            self.leaving.advance(written.bytes);
-            pace.moved(written.bytes);
+            let writing = self.stream.write_chunks(&mut slice);
+            let bytes = match pace.wait(&self.connection, writing).await {
+                Ok(written) => written.bytes,
+                Err(StreamError::TimedOut { .. }) if self.heard.take() && pace.put_off() => 0,
+                Err(error) => return Err(error),
+            };
+            self.leaving.advance(bytes);
+            pace.moved(bytes);
         }
         Ok(())
     }
@@ -284,18 +328,20 @@ pub struct Receiver {
     /// What has come and was not taken.
     buffer: BytesMut,
     chunks: Box<[Bytes; READ_CHUNKS]>,
+    heard: Heard,
     /// Kept open by this.
     connection: Connection,
 }
 
 impl Receiver {
-    pub(super) fn new(stream: quinn::RecvStream, connection: Connection) -> Self {
+    pub(super) fn new(stream: quinn::RecvStream, connection: Connection, heard: Heard) -> Self {
         Self {
             stream,
             patience: connection.deadlines().patience,
             frame_bytes_max: FRAME_BYTES_MAX,
             buffer: BytesMut::new(),
             chunks: Box::new([const { Bytes::new() }; READ_CHUNKS]),
+            heard,
             connection,
         }
     }
@@ -366,6 +412,9 @@ impl Receiver {
             let chunk = std::mem::take(chunk);
             bytes += chunk.len();
             self.buffer.extend_from_slice(&chunk);
+        }
+        if bytes > 0 {
+            self.heard.note();
         }
         Ok(bytes)
     }

@@ -285,6 +285,36 @@ async fn a_peer_that_takes_nothing_is_cut() {
 }
 
 #[tokio::test]
+async fn a_peer_that_takes_nothing_but_says_that_it_works_is_waited_for() {
+    let talk = Talk::impatient().await;
+    let (mut sender, mut replies) = talk.one.open().await.unwrap().split();
+    sender.send(&0_u8).await.unwrap();
+    let (mut telling, mut taking) = talk.other.accept_stream().await.unwrap().split();
+    let piece = vec![0_u8; 256 << 10];
+    let send = async {
+        for _ in 0..16 {
+            sender.send(&piece).await.unwrap(); // twice what is taken unread
+        }
+    };
+    let hear = async { while replies.next::<u8>().await.unwrap().is_some() {} };
+    let work = async {
+        // In all four times what a silent peer is given.
+        for _ in 0..12 {
+            tokio::time::sleep(SHORT / 3).await;
+            telling.send(&1_u8).await.unwrap();
+        }
+        assert_eq!(taking.receive::<u8>().await, Ok(0));
+        for _ in 0..16 {
+            assert!(taking.receive::<Vec<u8>>().await.is_ok());
+        }
+        telling.finish().await.unwrap();
+    };
+    tokio::time::timeout(DEADLINE, async { tokio::join!(send, hear, work) })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_call_given_up_halfway_loses_nothing() {
     let talk = Talk::new().await;
     let whole = framed(&[1]);
