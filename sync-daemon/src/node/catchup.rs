@@ -1,21 +1,17 @@
 //! «Bring this tree up to date now»: what `bootstrap` on a passive asks.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sync_core::{
     Position, Root, TreeName,
     wire::{Opening, Refusal, Reply},
 };
 
-use super::{Shared, error::SessionError, peers::PeerTree};
+use super::{Shared, error::SessionError, peers::PeerTree, working::WORKING_EVERY};
 use crate::{
     identity::NodeId,
     transport::{Connection, Stream},
 };
-
-/// How often the asker hears that the work goes on: well within the deadline of
-/// one message.
-const WORKING_EVERY: Duration = Duration::from_secs(5);
 
 /// The passive's side: asks, and waits until the active says that all is applied.
 pub(super) async fn ask(

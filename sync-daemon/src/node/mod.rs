@@ -41,6 +41,7 @@ mod session;
 mod shared;
 mod status;
 mod verify;
+mod working;
 
 use shared::Shared;
 

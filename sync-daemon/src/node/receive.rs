@@ -4,9 +4,10 @@
 //! this moves bytes between the stream and that thread and keeps the active
 //! informed.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sync_core::{
+    Change,
     blocks::Decompressor,
     section::{ChangeListReader, ContentSplitter, SmallContent, small_contents},
     wire::{Block, Offer, Refusal, Reply},
@@ -18,15 +19,12 @@ use super::{
     error::{SessionError, describe},
     fetch,
     passive::{PassiveTree, Released},
+    working::Replies,
 };
 use crate::{
     identity::NodeId,
-    transport::{Connection, Stream},
+    transport::{Connection, Receiver, Stream},
 };
-
-/// How often the active hears that the work goes on: well within the deadline of
-/// one message.
-const WORKING_EVERY: Duration = Duration::from_secs(5);
 
 /// Takes in one generation.
 pub(super) async fn generation(
@@ -36,20 +34,23 @@ pub(super) async fn generation(
     stream: Stream,
     offer: Offer,
 ) -> Result<(), SessionError> {
+    let (sender, incoming) = stream.split();
+    let mut replies = Replies::new(sender);
     let tree = match admit(shared, &offer) {
         Ok(tree) => tree,
         Err(refusal) => {
             warn!("refused a generation: {}", describe(&refusal));
-            return refuse(stream, refusal).await;
+            return refuse(replies, incoming, refusal).await;
         }
     };
     let turn = tree.turn.clone();
-    let _turn = turn.lock().await;
+    let _turn = replies.during(turn.lock()).await?;
     let mut receiving = Receiving {
         shared,
         peer,
         connection,
-        stream,
+        replies,
+        incoming,
         tree,
         offer,
     };
@@ -62,9 +63,12 @@ pub(super) async fn generation(
             if receiving.tree.note_refused(Some(&refusal)) {
                 warn!(tree = %receiving.tree.name, "refused a generation: {}", describe(&refusal));
             }
-            receiving.tree.abandon().await?;
-            let Receiving { stream, .. } = receiving;
-            refuse(stream, refusal).await
+            let abandoning = receiving.tree.abandon();
+            receiving.replies.during(abandoning).await??;
+            let Receiving {
+                replies, incoming, ..
+            } = receiving;
+            refuse(replies, incoming, refusal).await
         }
         Err(error) => {
             receiving.tree.abandon().await?;
@@ -84,12 +88,16 @@ fn admit(shared: &Shared, offer: &Offer) -> Result<PassiveTree, Refusal> {
     tree.ok_or_else(|| Refusal::UnknownTree(header.tree.clone()))
 }
 
-async fn refuse(mut stream: Stream, refusal: Refusal) -> Result<(), SessionError> {
-    stream.send(&Reply::Refused(refusal)).await?;
-    stream.finish().await?;
+async fn refuse(
+    mut replies: Replies,
+    mut incoming: Receiver,
+    refusal: Refusal,
+) -> Result<(), SessionError> {
+    replies.send(&Reply::Refused(refusal)).await?;
+    replies.finish().await?;
     // What the active still sends is read and dropped, so that it comes to
     // read the refusal.
-    while stream.next::<Block>().await?.is_some() {}
+    while incoming.next::<Block>().await?.is_some() {}
     Ok(())
 }
 
@@ -97,137 +105,92 @@ struct Receiving<'a> {
     shared: &'a Arc<Shared>,
     peer: NodeId,
     connection: &'a Connection,
-    stream: Stream,
+    replies: Replies,
+    incoming: Receiver,
     tree: PassiveTree,
     offer: Offer,
 }
 
+/// Nothing here takes long unheard: whatever is waited for, the network, the
+/// tree's thread or the disk, is waited for in [`Replies::during`].
 impl Receiving<'_> {
     async fn take_in(&mut self) -> Result<(), SessionError> {
         let mut section = Section::new();
-        let changes = self.change_list(&mut section).await?;
+        let listing = change_list(&mut self.incoming, &mut section, self.offer.changes);
+        let changes = self.replies.during(listing).await??;
         let contents = small_contents(&changes);
         let following = usize::try_from(self.offer.contents_following).unwrap_or(usize::MAX);
         let following = contents
             .get(..following)
             .ok_or_else(|| SessionError::protocol("more contents announced than there are"))?
             .to_vec();
+        let count = changes.len();
+        self.begin(changes).await?;
+        self.take_contents(section, following).await?;
+        self.ask_for_small(&contents).await?;
+        self.fetch_large().await?;
+        self.finish(count).await
+    }
+
+    async fn begin(&mut self, changes: Vec<Change>) -> Result<(), SessionError> {
         let guard = self.shared.guard();
         let header = self.offer.header.clone();
         let released = Released {
             by_active: self.offer.released,
             here: Arc::clone(&self.shared.releases),
         };
-        let count = changes.len();
-        self.tree
-            .begin(header, changes, guard, released)
-            .await?
-            .map_err(SessionError::Refused)?;
-        self.take_contents(&mut section, following).await?;
-        self.ask_for_small(&contents).await?;
-        self.fetch_large().await?;
-        self.finish(count).await
+        let beginning = self.tree.begin(header, changes, guard, released);
+        let begun = self.replies.during(beginning).await?;
+        begun?.map_err(SessionError::Refused)
     }
 
-    async fn change_list(
-        &mut self,
-        section: &mut Section,
-    ) -> Result<Vec<sync_core::Change>, SessionError> {
-        let mut reader = ChangeListReader::new(u64::from(self.offer.changes));
-        let mut changes = Vec::new();
-        while !reader.is_complete() {
-            let plain = section.next(&mut self.stream).await?;
-            let plain =
-                plain.ok_or_else(|| SessionError::protocol("the change list is cut off"))?;
-            changes.extend(reader.push(&plain)?);
-        }
-        section.carried = reader.finish()?;
-        Ok(changes)
-    }
-
-    /// Reads a section's contents to its end and stores them: each batch while
-    /// the next one comes in.
     async fn take_contents(
         &mut self,
-        section: &mut Section,
+        section: Section,
         expected: Vec<SmallContent>,
     ) -> Result<(), SessionError> {
-        let mut splitter = ContentSplitter::new(expected.iter().map(|content| content.length))?;
-        let mut expected = expected.into_iter();
-        let mut batch = Vec::new();
-        loop {
-            let storing = store(&self.tree, std::mem::take(&mut batch));
-            let (plain, stored) = tokio::join!(section.next(&mut self.stream), storing);
-            stored?;
-            let Some(plain) = plain? else { break };
-            for content in splitter.push(&plain)? {
-                let known = expected
-                    .next()
-                    .ok_or_else(|| SessionError::protocol("an unannounced content"))?;
-                match content {
-                    Some(bytes) => batch.push((known.position, bytes)),
-                    None => return self.superseded(section).await,
-                }
-            }
-        }
-        splitter.finish()?;
-        Ok(())
-    }
-
-    /// A content went while it was sent: the rest of the section is of no use.
-    async fn superseded(&mut self, section: &mut Section) -> Result<(), SessionError> {
-        while section.next(&mut self.stream).await?.is_some() {}
-        Err(SessionError::Refused(Refusal::Superseded))
+        let taking = take_contents(&mut self.incoming, section, &self.tree, expected);
+        self.replies.during(taking).await?
     }
 
     async fn ask_for_small(&mut self, contents: &[SmallContent]) -> Result<(), SessionError> {
         loop {
-            let wanted = self
-                .tree
-                .wanted_small()
-                .await?
-                .map_err(SessionError::Refused)?;
+            let looking = self.tree.wanted_small();
+            let wanted = self.replies.during(looking).await??;
+            let wanted = wanted.map_err(SessionError::Refused)?;
             if wanted.is_empty() {
                 return Ok(());
             }
             let expected = super::push::select(contents, &wanted)?;
-            self.stream.send(&Reply::Need(wanted)).await?;
-            self.take_contents(&mut Section::new(), expected).await?;
+            self.replies.send(&Reply::Need(wanted)).await?;
+            self.take_contents(Section::new(), expected).await?;
         }
     }
 
     async fn fetch_large(&mut self) -> Result<(), SessionError> {
-        let wanted = self
-            .tree
-            .wanted_large()
-            .await?
-            .map_err(SessionError::Refused)?;
-        for (position, file) in wanted {
-            let (tree, connection) = (self.tree.clone(), self.connection.clone());
-            let fetched = async move { fetch::content(&tree, &connection, position, &file).await };
-            working(&mut self.stream, fetched).await??;
+        let looking = self.tree.wanted_large();
+        let wanted = self.replies.during(looking).await??;
+        for (position, file) in wanted.map_err(SessionError::Refused)? {
+            let fetching = fetch::content(&self.tree, self.connection, position, &file);
+            self.replies.during(fetching).await??;
         }
         Ok(())
     }
 
     async fn finish(&mut self, changes: usize) -> Result<(), SessionError> {
-        let tree = self.tree.clone();
-        let position = working(&mut self.stream, async move { tree.commit().await })
-            .await??
-            .map_err(SessionError::Refused)?;
-        self.stream.send(&Reply::Durable(position)).await?;
-        let tree = self.tree.clone();
-        let applied = working(&mut self.stream, async move { tree.apply().await })
-            .await??
-            .map_err(SessionError::Refused)?;
+        let committed = self.replies.during(self.tree.commit()).await??;
+        let position = committed.map_err(SessionError::Refused)?;
+        self.replies.send(&Reply::Durable(position)).await?;
+        let applied = self.replies.during(self.tree.apply()).await??;
+        let applied = applied.map_err(SessionError::Refused)?;
         let kept_aside = applied.kept_aside;
-        self.stream
+        self.replies
             .send(&Reply::Applied {
                 position: applied.position,
                 kept_aside,
             })
             .await?;
-        self.stream.finish().await?;
+        self.replies.finish().await?;
         info!(
             peer = %self.shared.peer_name(&self.peer), tree = %self.tree.name,
             generation = %applied.position.generation, changes, "applied"
@@ -236,21 +199,62 @@ impl Receiving<'_> {
     }
 }
 
+async fn change_list(
+    incoming: &mut Receiver,
+    section: &mut Section,
+    announced: u32,
+) -> Result<Vec<Change>, SessionError> {
+    let mut reader = ChangeListReader::new(u64::from(announced));
+    let mut changes = Vec::new();
+    while !reader.is_complete() {
+        let plain = section.next(incoming).await?;
+        let plain = plain.ok_or_else(|| SessionError::protocol("the change list is cut off"))?;
+        changes.extend(reader.push(&plain)?);
+    }
+    section.carried = reader.finish()?;
+    Ok(changes)
+}
+
+/// Reads a section's contents to its end and stores them: each batch while the
+/// next one comes in.
+async fn take_contents(
+    incoming: &mut Receiver,
+    mut section: Section,
+    tree: &PassiveTree,
+    expected: Vec<SmallContent>,
+) -> Result<(), SessionError> {
+    let mut splitter = ContentSplitter::new(expected.iter().map(|content| content.length))?;
+    let mut expected = expected.into_iter();
+    let mut batch = Vec::new();
+    loop {
+        let storing = store(tree, std::mem::take(&mut batch));
+        let (plain, stored) = tokio::join!(section.next(incoming), storing);
+        stored?;
+        let Some(plain) = plain? else { break };
+        for content in splitter.push(&plain)? {
+            let known = expected
+                .next()
+                .ok_or_else(|| SessionError::protocol("an unannounced content"))?;
+            match content {
+                Some(bytes) => batch.push((known.position, bytes)),
+                None => return superseded(incoming, section).await,
+            }
+        }
+    }
+    splitter.finish()?;
+    Ok(())
+}
+
+/// A content went while it was sent: the rest of the section is of no use.
+async fn superseded(incoming: &mut Receiver, mut section: Section) -> Result<(), SessionError> {
+    while section.next(incoming).await?.is_some() {}
+    Err(SessionError::Refused(Refusal::Superseded))
+}
+
 async fn store(tree: &PassiveTree, batch: Vec<(u32, Vec<u8>)>) -> Result<(), SessionError> {
     match batch.is_empty() {
         true => Ok(()),
         false => tree.put_small(batch).await?.map_err(SessionError::Refused),
-    }
-}
-
-/// Runs `work` and tells the active every few seconds that it goes on.
-async fn working<R>(stream: &mut Stream, work: impl Future<Output = R>) -> Result<R, SessionError> {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            result = &mut work => return Ok(result),
-            () = tokio::time::sleep(WORKING_EVERY) => stream.send(&Reply::Working).await?,
-        }
     }
 }
 
@@ -272,14 +276,14 @@ impl Section {
     }
 
     /// The next plain bytes; `None` after the last.
-    async fn next(&mut self, stream: &mut Stream) -> Result<Option<Vec<u8>>, SessionError> {
+    async fn next(&mut self, incoming: &mut Receiver) -> Result<Option<Vec<u8>>, SessionError> {
         if !self.carried.is_empty() {
             return Ok(Some(std::mem::take(&mut self.carried)));
         }
         if self.ended {
             return Ok(None);
         }
-        let block = stream.receive::<Block>().await?;
+        let block = incoming.receive::<Block>().await?;
         self.ended = block.last;
         Ok(Some(self.decompressor.push(&block)?))
     }

@@ -1,7 +1,7 @@
 //! One generation on its way: offer, change list, contents, and what the passive
 //! answers.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use sync_core::{
     Change, ContentId, GenerationHeader, Position,
@@ -15,7 +15,10 @@ use super::{
     Pusher,
     round::{Round, unasked},
 };
-use crate::{transport::Stream, tree_thread::Stopped};
+use crate::{
+    transport::{Receiver, Sender, StreamError},
+    tree_thread::Stopped,
+};
 
 /// How one generation ended.
 pub(super) enum Outcome {
@@ -67,20 +70,27 @@ impl Pusher {
         };
         let offer = self.offer(round, following, released)?;
         let _serving = self.tree.serve(&round.changes);
-        let mut stream = self.connection.open().await?;
-        stream.feed(&Opening::Generation(offer)).await?;
-        let mut section = SectionWriter::new();
-        for change in round.changes.iter() {
-            feed_blocks(&mut stream, section.change(change)).await?;
-        }
-        self.send_contents(&mut stream, section, &round.changes, &contents[..following])
-            .await?;
+        let (mut sender, replies) = self.connection.open().await?.split();
+        let mut replies = Replies {
+            receiver: replies,
+            early: None,
+        };
+        let sending = async {
+            sender.feed(&Opening::Generation(offer)).await?;
+            let mut section = SectionWriter::new();
+            for change in round.changes.iter() {
+                feed_blocks(&mut sender, section.change(change)).await?;
+            }
+            self.send_contents(&mut sender, section, &round.changes, &contents[..following])
+                .await
+        };
+        replies.during(sending).await?;
         let mut sent = contents[..following]
             .iter()
             .map(|content| content.id)
             .collect();
         match self
-            .answer_replies(&mut stream, &round.changes, &contents, &mut sent)
+            .answer_replies(sender, replies, &round.changes, &contents, &mut sent)
             .await?
         {
             Ok(position) => Ok(Outcome::Applied { position, sent }),
@@ -92,7 +102,7 @@ impl Pusher {
     /// next one is read.
     async fn send_contents(
         &self,
-        stream: &mut Stream,
+        sender: &mut Sender,
         mut section: SectionWriter,
         changes: &Arc<Vec<Change>>,
         contents: &[SmallContent],
@@ -101,13 +111,13 @@ impl Pusher {
         let mut blocks = Vec::new();
         for batch in contents.chunks(BATCH) {
             let reading = self.read_contents(section, changes, batch);
-            let feeding = feed_blocks(stream, std::mem::take(&mut blocks));
+            let feeding = feed_blocks(sender, std::mem::take(&mut blocks));
             let (read, fed) = tokio::join!(reading, feeding);
             fed?;
             (blocks, section) = read?;
         }
-        feed_blocks(stream, blocks).await?;
-        stream.send(&section.finish()).await?;
+        feed_blocks(sender, blocks).await?;
+        sender.send(&section.finish()).await?;
         Ok(())
     }
 
@@ -134,19 +144,21 @@ impl Pusher {
 
     async fn answer_replies(
         &self,
-        stream: &mut Stream,
+        mut sender: Sender,
+        mut replies: Replies,
         changes: &Arc<Vec<Change>>,
         contents: &[SmallContent],
         sent: &mut BTreeSet<ContentId>,
     ) -> Result<Result<Position, Refusal>, SessionError> {
         loop {
-            match stream.receive::<Reply>().await? {
+            match replies.next().await? {
                 Reply::Working => {}
                 Reply::Need(ranges) => {
                     let wanted = select(contents, &ranges)?;
                     sent.extend(wanted.iter().map(|content| content.id));
-                    self.send_contents(stream, SectionWriter::new(), changes, &wanted)
-                        .await?;
+                    let sending =
+                        self.send_contents(&mut sender, SectionWriter::new(), changes, &wanted);
+                    replies.during(sending).await?;
                 }
                 Reply::Durable(position) => self.note(|tree| tree.durable = Some(position)),
                 Reply::Applied {
@@ -159,7 +171,7 @@ impl Pusher {
                             "files on the passive were not as expected; they are kept aside there"
                         );
                     }
-                    stream.finish().await?;
+                    sender.finish().await?;
                     return Ok(Ok(position));
                 }
                 Reply::Refused(refusal) => return Ok(Err(refusal)),
@@ -168,9 +180,46 @@ impl Pusher {
     }
 }
 
-async fn feed_blocks(stream: &mut Stream, blocks: Vec<Block>) -> Result<(), SessionError> {
+/// What the passive answers.
+struct Replies {
+    receiver: Receiver,
+    /// What came before everything was sent.
+    early: Option<Reply>,
+}
+
+impl Replies {
+    async fn next(&mut self) -> Result<Reply, StreamError> {
+        match self.early.take() {
+            Some(early) => Ok(early),
+            None => self.receiver.receive().await,
+        }
+    }
+
+    /// Hears the passive out while something is sent to it: one whose disk is
+    /// slow takes nothing for a while, and says that it works.
+    async fn during(
+        &mut self,
+        sending: impl Future<Output = Result<(), SessionError>>,
+    ) -> Result<(), SessionError> {
+        tokio::pin!(sending);
+        while self.early.is_none() {
+            tokio::select! {
+                sent = &mut sending => return sent,
+                reply = self.receiver.receive::<Reply>() => match reply {
+                    Ok(Reply::Working) => {}
+                    // A passive that is only sent to may have nothing to say.
+                    Err(StreamError::TimedOut { .. }) => {}
+                    reply => self.early = Some(reply?),
+                }
+            }
+        }
+        sending.await
+    }
+}
+
+async fn feed_blocks(sender: &mut Sender, blocks: Vec<Block>) -> Result<(), SessionError> {
     for block in blocks {
-        stream.feed(&block).await?;
+        sender.feed(&block).await?;
     }
     Ok(())
 }
