@@ -32,9 +32,14 @@ mod trouble;
 /// How often a tree is looked at whole while it cannot be watched: the
 /// staleness that a full watch limit costs.
 const UNWATCHED_RESCAN: Duration = Duration::from_secs(5);
-/// How long after a change the tree's snapshot is written: it costs the whole
-/// tree, and losing it only reading.
-const SAVE_AFTER: Duration = Duration::from_secs(15);
+/// How long after a change the tree's snapshot is written at the soonest: it costs
+/// the whole tree, and losing it only reading.
+const SAVE_AFTER_MIN: Duration = Duration::from_secs(15);
+/// And at the latest.
+const SAVE_AFTER_MAX: Duration = Duration::from_secs(600);
+/// For so many times as long as writing the last one took nothing is written: the
+/// tree's thread does nothing else meanwhile.
+const SAVE_RESTS: u32 = 20;
 /// How often a missing or unreadable tree is tried again.
 const PROBLEM_RETRY: Duration = Duration::from_secs(2);
 /// Barriers waiting at one time.
@@ -129,6 +134,8 @@ struct Running {
     next_rescan: Instant,
     /// When what was published since the last snapshot is saved.
     save_due: Option<Instant>,
+    /// How long writing the last snapshot took.
+    save_took: Duration,
     /// Deletions that are believed and wait for the others that are held, so
     /// that the guard judges them together.
     ripe: BTreeMap<RelPath, Instant>,
@@ -155,6 +162,7 @@ impl Publisher {
             barriers: Vec::new(),
             next_rescan: begun,
             save_due: None,
+            save_took: Duration::ZERO,
             ripe: BTreeMap::new(),
             written: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -203,10 +211,23 @@ impl Running {
     /// Saves what was observed, so that a killed node reads little again.
     async fn save(&mut self) -> Result<(), Stopped> {
         self.save_due = None;
-        if let Err(error) = self.publisher.thread.run(|tree| tree.save()).await? {
+        let saving = self.publisher.thread.run(|tree| {
+            let begun = Instant::now();
+            let saved = tree.save();
+            (saved, begun.elapsed())
+        });
+        let (saved, took) = saving.await?;
+        self.save_took = took;
+        if let Err(error) = saved {
             warn!(tree = %self.publisher.name, "cannot save what was observed: {}", with_causes(&error));
         }
         Ok(())
+    }
+
+    /// Has what is published now saved, after the time that suits its cost.
+    fn save_later(&mut self) {
+        let after = save_after(self.save_took);
+        self.save_due.get_or_insert_with(|| Instant::now() + after);
     }
 
     async fn command(&mut self, command: Command) -> Result<(), Stopped> {
@@ -305,6 +326,24 @@ impl Running {
             } else {
                 self.barriers.push(barrier);
             }
+        }
+    }
+}
+
+/// How long after a change the snapshot is written, if the last one took so long.
+fn save_after(took: Duration) -> Duration {
+    (took * SAVE_RESTS).clamp(SAVE_AFTER_MIN, SAVE_AFTER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_takes_long_is_written_rarely() {
+        for (took_ms, after_s) in [(0, 15), (700, 15), (1_000, 20), (5_000, 100), (60_000, 600)] {
+            let took = Duration::from_millis(took_ms);
+            assert_eq!(save_after(took), Duration::from_secs(after_s), "{took_ms}");
         }
     }
 }

@@ -12,7 +12,7 @@ use sync_fs::source::{Observation, Observations, State};
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
-use super::{Running, SAVE_AFTER, UNWATCHED_RESCAN, trouble::Trouble};
+use super::{Running, UNWATCHED_RESCAN, trouble::Trouble};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::Stopped,
@@ -328,8 +328,7 @@ impl Running {
             info!(tree = %self.publisher.name, files = totals.files, bytes = totals.bytes, "ready");
         }
         if modified {
-            self.save_due
-                .get_or_insert_with(|| Instant::now() + SAVE_AFTER);
+            self.save_later();
             self.tell();
         }
         Ok(())
