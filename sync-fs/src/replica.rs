@@ -36,7 +36,7 @@ use sync_core::{Manifest, Position};
 
 pub use apply::{Applied, ApplyError};
 pub use aside::Aside;
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, Unsaved};
 pub use commit::{CommitError, Committed};
 pub use drift::{AdoptError, Drift, DriftKind, Drifted};
 pub use intake::{Intake, IntakeError};

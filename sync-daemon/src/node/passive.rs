@@ -16,7 +16,7 @@ use sync_core::{
 };
 use sync_fs::{
     Replica,
-    replica::{AdoptError, Applied, Committed, Drifted, Intake, LargeIntake},
+    replica::{AdoptError, Applied, Committed, Drifted, Intake, LargeIntake, Unsaved},
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -167,6 +167,16 @@ impl ReplicaThread {
         Ok(())
     }
 
+    fn tend(&mut self, due: impl FnOnce(Unsaved) -> bool) -> Result<(), String> {
+        let replica = &mut self.replica;
+        replica.resume().map_err(|error| with_causes(&error))?;
+        let unsaved = replica.unsaved().map_err(|error| with_causes(&error))?;
+        if replica.wants_checkpoint() || unsaved.is_some_and(due) {
+            replica.checkpoint().map_err(|error| with_causes(&error))?;
+        }
+        Ok(())
+    }
+
     fn apply(&mut self) -> Result<Applied, Refusal> {
         let committed = self.committed.take().ok_or_else(no_generation)?;
         self.replica
@@ -235,23 +245,15 @@ impl PassiveTree {
         }
     }
 
-    /// Finishes what could not be applied and writes a checkpoint where one is due.
-    pub(super) async fn tend(&self, idle: bool) -> Result<Result<(), String>, Stopped> {
+    /// Finishes what could not be applied and writes a checkpoint where one is
+    /// `due`, or waits no longer.
+    pub(super) async fn tend(
+        &self,
+        due: impl FnOnce(Unsaved) -> bool + Send + 'static,
+    ) -> Result<Result<(), String>, Stopped> {
         let (result, state) = self
             .thread
-            .run(move |tree| {
-                let resumed = tree.replica.resume().map_err(|error| with_causes(&error));
-                let result = resumed.and_then(|_| {
-                    match idle && tree.replica.has_unsaved() || tree.replica.wants_checkpoint() {
-                        true => tree
-                            .replica
-                            .checkpoint()
-                            .map_err(|error| with_causes(&error)),
-                        false => Ok(()),
-                    }
-                });
-                (result, tree.state())
-            })
+            .run(move |tree| (tree.tend(due), tree.state()))
             .await?;
         let problem = result
             .as_ref()

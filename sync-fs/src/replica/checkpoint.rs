@@ -30,6 +30,15 @@ const SINGLE_SYNCS_MAX: usize = 256;
 /// A journal of this size waits no longer for a quiet moment.
 const JOURNAL_BYTES_AIM: u64 = 64 << 20;
 
+/// What a checkpoint has to do with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsaved {
+    /// Bytes of the snapshot that would be written anew, whatever changed.
+    pub snapshot_bytes: u64,
+    /// Bytes in the journal, which a restart reads and compares.
+    pub journal_bytes: u64,
+}
+
 /// Why a checkpoint was not made. The journal keeps everything; try again later.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -93,6 +102,21 @@ impl Replica {
     #[must_use]
     pub fn has_unsaved(&self) -> bool {
         self.contents.journal().has_commits() || self.unsynced.snapshot_due
+    }
+
+    /// What a checkpoint would cost, and spare a restart; `None` where there is
+    /// nothing to save.
+    ///
+    /// # Errors
+    /// Where the last snapshot cannot be looked at.
+    pub fn unsaved(&self) -> Result<Option<Unsaved>, DiskError> {
+        if !self.has_unsaved() {
+            return Ok(None);
+        }
+        Ok(Some(Unsaved {
+            snapshot_bytes: Snapshot::bytes(&self.work)?,
+            journal_bytes: self.contents.journal().used(),
+        }))
     }
 
     /// Whether the next [`Replica::open`] comes to what stands here without a

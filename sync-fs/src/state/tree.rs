@@ -89,6 +89,14 @@ impl Snapshot<'_> {
         sealed::write(work, &file_name(), &FORMAT, |writer| self.fill(writer))
     }
 
+    /// The size of the last snapshot; 0 where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn bytes(work: &Root) -> Result<u64, DiskError> {
+        Ok(work.stat(&file_name())?.map_or(0, |stat| stat.length))
+    }
+
     fn fill(&self, writer: &mut Writer) -> Result<(), DiskError> {
         let identity = (self.identity.file_system, self.identity.inode);
         let head: Head = (self.position, identity, now_s());

@@ -198,3 +198,20 @@ fn another_root_directory_in_the_trees_place_is_reported() {
     world.reopen();
     assert!(world.recovery.root_replaced);
 }
+
+#[test]
+fn what_a_checkpoint_costs_is_the_last_snapshot_and_what_it_spares_the_journal() {
+    let mut world = World::new();
+    world.active.file("a.xml", "a1");
+    world.push();
+    world.replica.checkpoint().unwrap();
+    assert_eq!(world.replica.unsaved().unwrap(), None);
+    world.active.file("b.xml", "b".repeat(10_000));
+    world.push();
+    let unsaved = world.replica.unsaved().unwrap().expect("a generation is");
+    let state = world.work("state").metadata().unwrap().len();
+    assert_eq!(unsaved.snapshot_bytes, state);
+    assert!(unsaved.journal_bytes > 10_000, "{unsaved:?}");
+    world.replica.checkpoint().unwrap();
+    assert_eq!(world.replica.unsaved().unwrap(), None);
+}
