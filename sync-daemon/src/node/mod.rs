@@ -120,7 +120,8 @@ impl Node {
     /// Stops cleanly: tells the peers, finishes what the disks have begun, and
     /// saves what was observed. After one command's work a passive tree is left
     /// to its journal, which has all of it: a checkpoint would make the command
-    /// wait for every file to reach the disk a second time.
+    /// wait for every file to reach the disk a second time. Only a journal that
+    /// the next start would take long to redo is saved now.
     ///
     /// # Errors
     /// When a tree's state cannot be saved; nothing that was acknowledged is

@@ -16,9 +16,12 @@ use sync_core::{
 };
 use sync_fs::{
     Replica,
-    replica::{AdoptError, Applied, Committed, Drifted, Intake, LargeIntake, Unsaved},
+    replica::{
+        AdoptError, Applied, CheckpointError, Committed, Drifted, Intake, LargeIntake, Unsaved,
+    },
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tracing::warn;
 
 mod intake;
 
@@ -177,6 +180,20 @@ impl ReplicaThread {
         Ok(())
     }
 
+    fn save(&mut self, mode: NodeMode) -> Result<(), CheckpointError> {
+        let replica = &mut self.replica;
+        if mode == NodeMode::Daemon || !replica.can_be_redone() {
+            return replica.checkpoint();
+        }
+        if replica.is_long_to_redo()
+            && let Err(error) = replica.checkpoint()
+        {
+            // What the command did is durable all the same.
+            warn!("the next start will take long: {}", with_causes(&error));
+        }
+        Ok(())
+    }
+
     fn apply(&mut self) -> Result<Applied, Refusal> {
         let committed = self.committed.take().ok_or_else(no_generation)?;
         self.replica
@@ -263,21 +280,14 @@ impl PassiveTree {
         Ok(result)
     }
 
-    /// Saves what was observed and applied; after one command's work only what
-    /// the journal does not have.
+    /// Saves what was observed and applied. After one command's work that is only
+    /// what the journal does not have, or what the next start would take long to
+    /// take up from it.
     pub(super) async fn save(&self, mode: NodeMode) -> Result<(), Failure> {
         let doing = format!("saving the state of {}", self.name);
         let failed =
             |error: &dyn std::error::Error| Failure::caused_by(FailureKind::Failed, &*doing, error);
-        let saving = self.thread.run(move |tree| {
-            let due = mode == NodeMode::Daemon || !tree.replica.can_be_redone();
-            if due {
-                tree.replica.checkpoint()
-            } else {
-                Ok(())
-            }
-        });
-        let saved = saving.await;
+        let saved = self.thread.run(move |tree| tree.save(mode)).await;
         saved
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))

@@ -29,6 +29,11 @@ use crate::{
 const SINGLE_SYNCS_MAX: usize = 256;
 /// A journal of this size waits no longer for a quiet moment.
 const JOURNAL_BYTES_AIM: u64 = 64 << 20;
+/// A start that redoes the journal compares each path with the disk, in some 20 us
+/// and 1.2 kB of memory: 5 s and 300 MB for so many.
+const REDO_PATHS_MAX: usize = 250_000;
+/// And it reads the journal, and as much of the tree.
+const REDO_BYTES_MAX: u64 = 1 << 30;
 
 /// What a checkpoint has to do with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +129,13 @@ impl Replica {
     #[must_use]
     pub fn can_be_redone(&self) -> bool {
         !self.unsynced.snapshot_due && self.degraded().is_none()
+    }
+
+    /// Whether the next [`Replica::open`] would take long to redo the journal:
+    /// longer than a checkpoint now.
+    #[must_use]
+    pub fn is_long_to_redo(&self) -> bool {
+        is_long_to_redo(self.unsynced.paths.len(), self.contents.journal().used())
     }
 
     /// Makes everything applied durable in the tree, writes the snapshot and
@@ -272,5 +284,27 @@ fn synced(result: Result<(), DiskError>) -> Result<(), Option<DiskError>> {
         Err(error) if error.cause() == Cause::Absent => Ok(()),
         Err(error) if error.cause() == Cause::Denied => Err(None),
         result => result.map_err(Some),
+    }
+}
+
+fn is_long_to_redo(paths: usize, journal_bytes: u64) -> bool {
+    paths > REDO_PATHS_MAX || journal_bytes > REDO_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_paths_or_many_bytes_are_long_to_redo() {
+        for (paths, mebibytes, is_long) in [
+            (10_000, 22, false),
+            (100_000, 220, false),
+            (1_000_000, 1_000, true),
+            (300_000, 60, true),
+            (20_000, 1_200, true),
+        ] {
+            assert_eq!(is_long_to_redo(paths, mebibytes << 20), is_long, "{paths}");
+        }
     }
 }
