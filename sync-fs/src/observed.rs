@@ -3,8 +3,14 @@
 //!
 //! How it comes to be is the scan's work; where it is kept is the snapshot's.
 
+use std::sync::OnceLock;
+
 pub use sync_core::Seen;
 use sync_core::{Entry, Manifest, RelPath, manifest::Record};
+
+mod children;
+
+use children::Children;
 
 /// The bytes of every directory above the path with these bytes, outermost first.
 pub(crate) fn above(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -43,6 +49,8 @@ impl<'a> Known<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     manifest: Manifest,
+    /// Counted when first asked for, then kept.
+    children: OnceLock<Children>,
 }
 
 impl Observed {
@@ -60,13 +68,17 @@ impl Observed {
             .map(|sighting| (sighting.path, sighting.entry, Some(sighting.seen)));
         Self {
             manifest: Manifest::from_seen(seen),
+            children: OnceLock::new(),
         }
     }
 
     /// A manifest each entry of which has its stat.
     pub(crate) fn of_seen(manifest: Manifest) -> Self {
         debug_assert!(manifest.iter().all(|record| record.seen().is_some()));
-        Self { manifest }
+        Self {
+            manifest,
+            children: OnceLock::new(),
+        }
     }
 
     /// The manifest of the disk.
@@ -123,14 +135,69 @@ impl Observed {
             .filter(move |record| above(record.path_bytes()).any(&listed))
     }
 
+    /// How many entries are known below the `directories`, none of which is below
+    /// another. Costs a look at every path of the tree the first time, after that
+    /// only at the directories below.
+    #[must_use]
+    pub fn count_below(&self, directories: &[RelPath]) -> usize {
+        if directories.is_empty() {
+            return 0;
+        }
+        let children = self.children.get_or_init(|| Children::of(&self.manifest));
+        let directories = directories.iter();
+        directories.map(|it| children.below(it.as_bytes())).sum()
+    }
+
     /// Notes one entry in place of what was known of its path.
     pub fn put(&mut self, sighting: Sighting) {
         let Sighting { path, entry, seen } = sighting;
-        self.manifest.insert_seen(&path, &entry, Some(&seen));
+        let old = self.manifest.insert_seen(&path, &entry, Some(&seen));
+        if let (None, Some(children)) = (old, self.children.get_mut()) {
+            children.added(path.as_bytes());
+        }
     }
 
     /// Forgets one path; gives back its entry.
     pub fn remove(&mut self, path: &RelPath) -> Option<Entry> {
-        self.manifest.remove(path)
+        let old = self.manifest.remove(path);
+        if let (Some(_), Some(children)) = (&old, self.children.get_mut()) {
+            children.removed(path.as_bytes());
+        }
+        old
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::Mode;
+
+    use super::*;
+
+    fn directory(text: &str) -> Sighting {
+        Sighting {
+            path: path(text),
+            entry: Entry::Directory {
+                mode: Mode::new(0o755),
+            },
+            seen: Seen::NEVER,
+        }
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_count_below_a_directory_follows_what_is_put_and_removed() {
+        let mut observed = Observed::from_sightings(vec![directory("a"), directory("a/b")]);
+        let count = |observed: &Observed| observed.count_below(&[path("a")]);
+        assert_eq!(count(&observed), 1);
+        observed.put(directory("a/b/c"));
+        observed.put(directory("a/b")); // known already
+        observed.put(directory("ab"));
+        assert_eq!(count(&observed), 2);
+        observed.remove(&path("a/b/c"));
+        observed.remove(&path("a/never"));
+        assert_eq!(count(&observed), 1);
     }
 }

@@ -97,6 +97,9 @@ pub struct Scan {
     pub problems: Vec<Problem>,
     /// Names that cannot be paths, escaped, and why.
     pub illegal_names: Vec<(String, PathError)>,
+    /// Where only single paths were looked at: the directories that stand there
+    /// and below.
+    pub directories: Vec<RelPath>,
     /// The work done.
     pub work: Progress,
 }
@@ -215,8 +218,8 @@ pub fn scan_below(
     check_place(root)?;
     let met = Met::new(found.met);
     let mut scan = found.scan;
-    // Nothing was known below a directory that was not known.
-    if starts.iter().any(|start| previous.seen(start).is_some()) {
+    // Whoever met all that was known has nothing to search the whole tree for.
+    if met.0.len() < previous.count_below(starts) {
         sort_out_missing(&mut scan, previous.below(starts), &met, options.exclude);
     }
     Ok(finish(scan, found.unlisted, previous, options))
@@ -271,6 +274,7 @@ impl Scan {
         self.excluded.sort_unstable();
         self.problems.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.illegal_names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.directories.sort_unstable();
     }
 
     /// Takes up what a look sighted.
@@ -297,6 +301,7 @@ impl Scan {
         self.artifacts.append(&mut other.artifacts);
         self.problems.append(&mut other.problems);
         self.illegal_names.append(&mut other.illegal_names);
+        self.directories.append(&mut other.directories);
         self.gone.append(&mut other.gone);
         self.excluded.append(&mut other.excluded);
     }

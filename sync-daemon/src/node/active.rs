@@ -18,7 +18,7 @@ use sync_fs::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    directories::{directories, directories_below},
+    directories::directories,
     publisher::{Command, Published},
 };
 use crate::{
@@ -82,12 +82,6 @@ impl SourceThread {
     /// The directories of the accepted state.
     pub(super) fn directories(&self) -> Vec<RelPath> {
         directories(self.source.manifest())
-    }
-
-    /// The directories of the accepted state at and below those of `paths` that
-    /// are directories.
-    pub(super) fn directories_below(&self, paths: &[RelPath]) -> Vec<RelPath> {
-        directories_below(self.source.manifest(), paths)
     }
 
     /// What the disk holds now; `deep` reads every byte again.

@@ -166,18 +166,12 @@ impl Running {
                 .tree
                 .thread
                 .run(move |tree| {
-                    let found = tree.replica.drift_at(&paths);
-                    let directories = tree.directories_below(&paths);
-                    found.map(|found| (paths, found, directories))
+                    let looked = tree.replica.drift_at(&paths);
+                    looked.map(|(found, directories)| (paths, found, directories))
                 })
                 .await?;
             match looked {
                 Ok((paths, found, directories)) => {
-                    let made = found
-                        .iter()
-                        .filter(|drift| is_directory(drift))
-                        .map(|drift| drift.path.clone());
-                    let directories: Vec<RelPath> = directories.into_iter().chain(made).collect();
                     self.found(found, |path| {
                         paths.iter().any(|looked| path.starts_with(looked))
                     });

@@ -26,11 +26,7 @@ use tracing::warn;
 mod intake;
 
 use super::{
-    NodeMode,
-    directories::{directories, directories_below},
-    error::with_causes,
-    peers::Halt,
-    releases::Releases,
+    NodeMode, directories::directories, error::with_causes, peers::Halt, releases::Releases,
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -144,12 +140,6 @@ impl ReplicaThread {
     /// The directories of the agreed state.
     pub(super) fn directories(&self) -> Vec<RelPath> {
         directories(self.replica.agreed())
-    }
-
-    /// The directories of the agreed state at and below those of `paths` that are
-    /// directories.
-    pub(super) fn directories_below(&self, paths: &[RelPath]) -> Vec<RelPath> {
-        directories_below(self.replica.agreed(), paths)
     }
 
     fn problem(&self) -> Option<String> {

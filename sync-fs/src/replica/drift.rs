@@ -98,15 +98,19 @@ impl Replica {
     }
 
     /// Compares the disk with what was agreed at `paths` and below those that are
-    /// directories.
+    /// directories. Gives the directories that stand there, too, in order.
     ///
     /// # Errors
     /// As [`Replica::drift`].
-    pub fn drift_at(&mut self, paths: &[RelPath]) -> Result<Vec<Drifted>, ScanError> {
+    pub fn drift_at(
+        &mut self,
+        paths: &[RelPath],
+    ) -> Result<(Vec<Drifted>, Vec<RelPath>), ScanError> {
         let options = self.scan_options(Some(self.agreed.manifest()), false);
         let mut found = scan_paths(&self.root, paths, &self.agreed, options)?;
         self.remember(&found);
-        Ok(self.compare(&mut found).paths)
+        let directories = std::mem::take(&mut found.directories);
+        Ok((self.compare(&mut found).paths, directories))
     }
 
     fn scan(

@@ -37,6 +37,7 @@ pub fn scan_paths(
     let mut found = scan_below(root, &looks.directories, previous, options, &mut go_on)?;
     check_place(root)?;
     found.append(looks.found);
+    found.directories.extend(looks.directories);
     looking.uproot(&mut found, looks.uprooted);
     found.sort();
     Ok(found)
@@ -179,7 +180,7 @@ impl Looking<'_> {
 
     /// Everything known below the `uprooted` directories is missing.
     fn uproot(&self, found: &mut Scan, mut uprooted: Vec<RelPath>) {
-        if uprooted.is_empty() {
+        if self.previous.count_below(&uprooted) == 0 {
             return;
         }
         uprooted.sort_unstable();

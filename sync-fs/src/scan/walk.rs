@@ -41,6 +41,8 @@ pub(super) struct Walk<'a> {
     /// Signalled when a job comes or the last one ends.
     news: Condvar,
     stop: AtomicBool,
+    /// Whether to tell the directories that were met: not those of a whole tree.
+    tells_directories: bool,
     entries: AtomicU64,
     hashed: AtomicU64,
     hashed_bytes: AtomicU64,
@@ -105,6 +107,7 @@ impl<'a> Walk<'a> {
             jobs: Mutex::default(),
             news: Condvar::new(),
             stop: AtomicBool::new(false),
+            tells_directories: false,
             entries: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             hashed_bytes: AtomicU64::new(0),
@@ -114,20 +117,22 @@ impl<'a> Walk<'a> {
     /// Walks below `starts`, which are themselves not looked at; below the root
     /// where there are none.
     pub(super) fn run(
-        &self,
+        mut self,
         starts: &[RelPath],
         report: &mut Report<'_>,
     ) -> Result<Found, ScanError> {
+        self.tells_directories = !starts.is_empty();
         if starts.is_empty() {
             self.push(Job::Start(None));
         }
         for start in starts {
             self.push(Job::Start(Some(start.clone())));
         }
+        let walk = &self;
         let threads = self.observer.options.threads.clamp(1, SCAN_THREADS_MAX);
         let found = thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
-                .map(|_| scope.spawn(|| self.work(None)))
+                .map(|_| scope.spawn(|| walk.work(None)))
                 .collect();
             let mut found = self.work(Some(report));
             for other in others {
@@ -400,6 +405,9 @@ impl Worker<'_, '_> {
     fn descend(&mut self, opened: &Arc<Opened>, path: &RelPath) {
         let agreed = self.walk.observer.options.agreed;
         self.found.unlisted |= agreed.is_some_and(|agreed| agreed.get(path).is_none());
+        if self.walk.tells_directories {
+            self.found.scan.directories.push(path.clone());
+        }
         self.walk.push(Job::Enter(Arc::clone(opened), path.clone()));
     }
 }

@@ -61,6 +61,9 @@ pub struct Observations {
     /// Entries whose stat or modification time changed and nothing else; they
     /// are taken up already.
     pub refreshed: usize,
+    /// Where only some paths were looked at: the directories that stand there and
+    /// below, in order.
+    pub directories: Vec<RelPath>,
     /// The work done.
     pub work: Progress,
 }

@@ -39,7 +39,7 @@ impl Source {
     }
 
     /// What differs from the manifest at `paths` and, where directories stand or
-    /// stood there, below them. A path of which nothing is said is as the
+    /// stood there, below them, and which directories these are. A path of which nothing is said is as the
     /// manifest has it.
     ///
     /// # Errors
@@ -91,6 +91,7 @@ impl Source {
             state: State::Excluded,
         }));
         let (illegal_names, work) = (std::mem::take(&mut found.illegal_names), found.work);
+        let directories = std::mem::take(&mut found.directories);
         list.extend(present(found));
         list.sort_by(|a, b| a.path.cmp(&b.path));
         list.dedup_by(|a, b| a.path == b.path);
@@ -99,6 +100,7 @@ impl Source {
             ignored,
             illegal_names,
             refreshed: count,
+            directories,
             work,
         }
     }

@@ -419,3 +419,26 @@ fn a_first_look_accepted_at_once_is_the_same_as_one_by_one() {
     whole.source.accept_all(found.list);
     assert_eq!(whole.source.manifest().get(&path("a")), None);
 }
+
+#[test]
+fn a_look_at_paths_tells_the_directories_there_and_finds_all_that_went_below() {
+    let mut fixture = Fixture::new(&[("a/b/one", "1"), ("a/two", "2"), ("c/d/three", "3")]);
+    let seen = fixture.look_at(&["a"]);
+    assert_eq!(seen.directories, [path("a"), path("a/b")]);
+    assert_eq!(lines(&seen), [""; 0]);
+    assert_eq!(fixture.look_at_everything().directories, []);
+
+    // One went and another came: as many names as before.
+    fs::rename(fixture.tree("a/b/one"), fixture.tree("a/b/new")).unwrap();
+    fs::remove_dir_all(fixture.tree("c")).unwrap();
+    fixture.write("e/f/four", "4");
+    let seen = fixture.look_at(&["a", "c", "e"]);
+    let directories = ["a", "a/b", "e", "e/f"].map(path);
+    assert_eq!(seen.directories, directories);
+    let gone = seen
+        .list
+        .iter()
+        .filter(|it| matches!(it.state, State::Missing { .. }));
+    let gone: Vec<_> = gone.map(|it| it.path.clone()).collect();
+    assert_eq!(gone, ["a/b/one", "c", "c/d", "c/d/three"].map(path));
+}

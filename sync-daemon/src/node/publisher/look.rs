@@ -36,15 +36,15 @@ impl Running {
             return Ok(());
         }
         let paths = due.clone();
-        let (looked, directories) = self
+        let looked = self
             .publisher
             .thread
-            .run(move |tree| (tree.source.observe(&paths), tree.directories_below(&paths)))
+            .run(move |tree| tree.source.observe(&paths))
             .await?;
         match looked {
-            Ok(observations) => {
-                // A directory that went and came back lost its watch.
-                self.watch_and_look_again(directories);
+            Ok(mut observations) => {
+                // A directory that is new, or went and came back, has no watch.
+                self.watch_and_look_again(std::mem::take(&mut observations.directories));
                 self.unchanged(&due, &observations);
                 self.take(observations).await?;
                 self.publish().await
