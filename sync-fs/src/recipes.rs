@@ -112,6 +112,11 @@ impl Recipes {
         self.known.get(path)
     }
 
+    /// The same by the bytes of the path.
+    pub(crate) fn last_at(&self, path: &[u8]) -> Option<&Recipe> {
+        self.known.get(path).map(Arc::as_ref)
+    }
+
     /// Remembers a recipe, if it is that of what `manifest` has at `path`.
     pub(crate) fn put(&mut self, path: &RelPath, recipe: Arc<Recipe>, manifest: &Manifest) {
         let file = manifest.file(path);
@@ -156,16 +161,26 @@ fn is_large(file: &FileEntry) -> bool {
 /// the whole.
 pub(crate) fn make(file: &HeldFile, old: Option<&Recipe>) -> Result<Option<Recipe>, DiskError> {
     let before = file.stat()?;
+    let recipe = cut(|buffer, offset| file.read_at(buffer, offset), old)?;
+    let stable = file.stat()?.key == before.key;
+    Ok(stable.then_some(recipe))
+}
+
+/// The recipe of what `read` fills buffers with, from each offset on until it
+/// gives none.
+pub(crate) fn cut<E>(
+    read: impl FnMut(&mut [u8], u64) -> Result<usize, E>,
+    old: Option<&Recipe>,
+) -> Result<Recipe, E> {
     let mut cutter = old.map_or_else(Cutter::new, Cutter::expecting);
     let content = thread::scope(|scope| {
         let (to_hash, hashed) = pieces(PIECES);
         let hashing = scope.spawn(move || hash(&hashed));
-        read_and_cut(file, &mut cutter, &to_hash)?;
+        read_and_cut(read, &mut cutter, &to_hash)?;
         drop(to_hash);
-        Ok::<ContentId, DiskError>(hashing.join().expect("hashing does not panic"))
+        Ok(hashing.join().expect("hashing does not panic"))
     })?;
-    let stable = file.stat()?.key == before.key;
-    Ok(stable.then(|| cutter.finish(content)))
+    Ok(cutter.finish(content))
 }
 
 /// Both ends of the way that buffers go in circles.
@@ -207,10 +222,14 @@ fn hash(pieces: &Hashed) -> ContentId {
     hasher.finalize().into()
 }
 
-fn read_and_cut(file: &HeldFile, cutter: &mut Cutter, to_hash: &ToHash) -> Result<(), DiskError> {
+fn read_and_cut<E>(
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, E>,
+    cutter: &mut Cutter,
+    to_hash: &ToHash,
+) -> Result<(), E> {
     let mut offset = 0;
     while let Ok(mut buffer) = to_hash.empty.recv() {
-        let count = file.read_at(&mut buffer, offset)?;
+        let count = read(&mut buffer, offset)?;
         if count == 0 {
             break;
         }

@@ -18,6 +18,7 @@ use sync_core::{
     limits::TREE_ENTRIES_MAX,
     manifest::Record,
     path::{PathError, escape},
+    recipe::Recipe,
     well_formed::IllFormed,
 };
 use thiserror::Error;
@@ -27,7 +28,7 @@ use crate::{
     root::{DiskError, Root, RootError},
 };
 use look::{Verdict, Xml};
-pub use paths::scan_paths;
+pub(crate) use paths::scan_paths;
 use walk::Walk;
 
 /// Threads of one scan: a third one gains nothing on the disks measured.
@@ -100,6 +101,9 @@ pub struct Scan {
     /// Where only single paths were looked at: the directories that stand there
     /// and below.
     pub directories: Vec<RelPath>,
+    /// Of large files that were read: how they are made, where it was known of
+    /// what stood there before.
+    pub recipes: Vec<Recipe>,
     /// The work done.
     pub work: Progress,
 }
@@ -302,6 +306,7 @@ impl Scan {
         self.problems.append(&mut other.problems);
         self.illegal_names.append(&mut other.illegal_names);
         self.directories.append(&mut other.directories);
+        self.recipes.append(&mut other.recipes);
         self.gone.append(&mut other.gone);
         self.excluded.append(&mut other.excluded);
     }

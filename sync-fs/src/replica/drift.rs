@@ -107,7 +107,7 @@ impl Replica {
         paths: &[RelPath],
     ) -> Result<(Vec<Drifted>, Vec<RelPath>), ScanError> {
         let options = self.scan_options(Some(self.agreed.manifest()), false);
-        let mut found = scan_paths(&self.root, paths, &self.agreed, options)?;
+        let mut found = scan_paths(&self.root, paths, &self.agreed, options, None)?;
         self.remember(&found);
         let directories = std::mem::take(&mut found.directories);
         Ok((self.compare(&mut found).paths, directories))

@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io,
     ops::ControlFlow,
+    os::unix::fs::FileExt as _,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,12 +17,14 @@ use sync_core::{
     limits::FILE_BYTES_MAX,
     manifest::Record,
     path::{PathError, check, escape},
+    recipe::Recipe,
     well_formed::{IllFormed, well_formed},
 };
 
 use super::{Inspect, ScanOptions, Trouble};
 use crate::{
     observed::{Known, Observed, Seen, Sighting},
+    recipes::{self, Recipes},
     root::{Directory, Kind, Mount, READ_BYTES, Stat, StatKey, read_through},
 };
 
@@ -77,6 +80,10 @@ pub(crate) struct Scratch<'r> {
     content: Vec<u8>,
     racy_from_ns: i64,
     work: Work,
+    /// How large files were made.
+    recipes: Option<&'r Recipes>,
+    /// How those are made that were read.
+    made: Vec<Recipe>,
     /// Told of every piece that was read; says whether to go on.
     read: &'r dyn Fn(usize) -> ControlFlow<()>,
 }
@@ -97,10 +104,23 @@ impl<'r> Scratch<'r> {
             content: Vec::new(),
             racy_from_ns: 0,
             work: Work::default(),
+            recipes: None,
+            made: Vec::new(),
             read,
         };
         scratch.read_clock();
         scratch
+    }
+
+    /// Cuts large files, of which `recipes` has what stood there before, while
+    /// they are read.
+    pub(crate) fn cutting_like(self, recipes: Option<&'r Recipes>) -> Self {
+        Self { recipes, ..self }
+    }
+
+    /// The recipes made since they were last taken.
+    pub(crate) fn take_recipes(&mut self) -> Vec<Recipe> {
+        std::mem::take(&mut self.made)
     }
 
     /// Notes the time from which on file times prove nothing. An old reading
@@ -373,13 +393,43 @@ fn hash(
             Errno::NOENT | Errno::LOOP => NoContent::Gone,
             error => NoContent::Refused(error.into()),
         })?;
-        if let Some(hashed) =
-            hash_once(&file, &before, keep, scratch).map_err(NoContent::Refused)?
-        {
+        let old = scratch.recipes.and_then(|it| it.last_at(found.path));
+        let hashed = match old {
+            Some(old) if !keep => cut_once(&file, &before, old, scratch),
+            _ => hash_once(&file, &before, keep, scratch),
+        };
+        if let Some(hashed) = hashed.map_err(NoContent::Refused)? {
             return Ok(hashed);
         }
     }
     Err(NoContent::Unstable)
+}
+
+/// The same of a file whose earlier recipe is known: it is cut in the same pass,
+/// for a peer that will ask how it is made.
+fn cut_once(
+    file: &File,
+    before: &Stat,
+    old: &Recipe,
+    scratch: &mut Scratch<'_>,
+) -> io::Result<Option<(Stat, ContentId)>> {
+    let read = scratch.read;
+    let more = |buffer: &mut [u8], offset| {
+        if offset > before.length {
+            return Ok(0); // it grows: nothing comes of it
+        }
+        let count = read_some(file, buffer, offset)?;
+        Ok::<usize, io::Error>(if read(count).is_continue() { count } else { 0 })
+    };
+    let recipe = recipes::cut(more, Some(old))?;
+    scratch.work.hashed += 1;
+    let after = Stat::of_open(file)?;
+    if before.key != after.key || recipe.length != after.length {
+        return Ok(None);
+    }
+    let content = recipe.content;
+    scratch.made.push(recipe);
+    Ok(Some((after, content)))
 }
 
 fn hash_once(
@@ -409,6 +459,15 @@ fn hash_once(
     scratch.work.hashed += 1;
     let content = whole.unwrap_or_else(|| hasher.finalize().into());
     Ok(stable.map(|after| (after, content)))
+}
+
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 pub(crate) fn unreadable(error: &io::Error) -> Trouble {

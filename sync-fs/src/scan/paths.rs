@@ -12,25 +12,29 @@ use super::{
 };
 use crate::{
     observed::Observed,
+    recipes::Recipes,
     root::{AbsentIsNone as _, Root},
 };
 
 /// Scans `paths` and, where directories stand or stood there, what is below
-/// them. A directory on the way that was not known is looked at as well.
+/// them. A directory on the way that was not known is looked at as well. A large
+/// file at one of `paths` is cut like what `recipes` has of it while it is hashed.
 ///
 /// # Errors
 /// As [`scan`](super::scan).
-pub fn scan_paths(
+pub(crate) fn scan_paths(
     root: &Root,
     paths: &[RelPath],
     previous: &Observed,
     options: ScanOptions<'_>,
+    recipes: Option<&Recipes>,
 ) -> Result<Scan, ScanError> {
     check_place(root)?;
     let looking = Looking {
         root,
         previous,
         options,
+        recipes,
     };
     let looks = looking.look_at_all(&looking.with_unlisted_parents(paths))?;
     let mut go_on = |_| ControlFlow::Continue(());
@@ -59,6 +63,7 @@ struct Looking<'a> {
     root: &'a Root,
     previous: &'a Observed,
     options: ScanOptions<'a>,
+    recipes: Option<&'a Recipes>,
 }
 
 impl Looking<'_> {
@@ -81,7 +86,7 @@ impl Looking<'_> {
     /// Looks at `paths`, which are in order.
     fn look_at_all(&self, paths: &[RelPath]) -> Result<Looks, ScanError> {
         let read = |_| ControlFlow::Continue(());
-        let mut scratch = Scratch::new(&read);
+        let mut scratch = Scratch::new(&read).cutting_like(self.recipes);
         let observer = Observer {
             previous: self.previous,
             options: self.options,
@@ -99,6 +104,7 @@ impl Looking<'_> {
                 self.note(path, look, &mut looks);
             }
         }
+        looks.found.recipes = scratch.take_recipes();
         let work = scratch.take_work();
         looks.found.work.entries = work.entries;
         looks.found.work.hashed = work.hashed;

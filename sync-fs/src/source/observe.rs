@@ -46,7 +46,14 @@ impl Source {
     /// As [`scan`].
     pub fn observe(&mut self, paths: &[RelPath]) -> Result<Observations, ScanError> {
         self.check_identity()?;
-        let found = scan_paths(&self.root, paths, &self.accepted, self.scan_options())?;
+        let recipes = Some(&self.recipes);
+        let options = self.scan_options();
+        let mut found = scan_paths(&self.root, paths, &self.accepted, options, recipes)?;
+        // What comes of one look is accepted before the next, or not at all.
+        self.recipes.none_comes();
+        for recipe in std::mem::take(&mut found.recipes) {
+            self.recipes.comes(recipe);
+        }
         Ok(self.take_in(found))
     }
 

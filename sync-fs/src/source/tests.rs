@@ -442,3 +442,24 @@ fn a_look_at_paths_tells_the_directories_there_and_finds_all_that_went_below() {
     let gone: Vec<_> = gone.map(|it| it.path.clone()).collect();
     assert_eq!(gone, ["a/b/one", "c", "c/d", "c/d/three"].map(path));
 }
+
+#[test]
+fn a_large_file_that_changed_is_cut_while_it_is_hashed() {
+    let mut content = "0123456789abcdef".repeat(600_000);
+    let mut fixture = Fixture::new(&[("large.jar", &content)]);
+    let (at, recipe) = fixture.source.next_recipe().unwrap().run().unwrap();
+    fixture.source.note_recipe(&at, Arc::new(recipe));
+
+    content.insert_str(5_000_000, "twenty bytes between");
+    fixture.write("large.jar", &content);
+    let seen = fixture.look_at(&["large.jar"]);
+    fixture.accept(&seen);
+    let expected = Recipe::of(content.as_bytes());
+    assert_eq!(fixture.file("large.jar").content, expected.content);
+    let last = fixture.source.recipes.last(&at).expect("it was made");
+    assert!(**last == expected);
+    assert!(
+        fixture.source.next_recipe().is_none(),
+        "nobody reads it again"
+    );
+}
