@@ -13,7 +13,9 @@ use sync_core::{
     wire::{FETCH_GROUPS_MAX, FetchAnswer, FetchRequest, Opening, Refusal},
 };
 
-use super::{Shared, active::ActiveTree, error::SessionError, passive::PassiveTree};
+use super::{
+    Shared, active::ActiveTree, error::SessionError, passive::PassiveTree, working::DISK_PATIENCE,
+};
 use crate::transport::{Connection, Stream};
 
 /// Plain bytes in one `Data`.
@@ -34,6 +36,7 @@ pub(super) async fn content(
 ) -> Result<(), SessionError> {
     let sources = tree.large(position).await?.map_err(SessionError::Refused)?;
     let mut stream = connection.open().await?;
+    stream.set_patience(DISK_PATIENCE);
     let opening = Opening::Fetch {
         tree: tree.name.clone(),
         content: file.content,
@@ -169,6 +172,7 @@ pub(super) async fn serve(
     tree: &TreeName,
     content: ContentId,
 ) -> Result<(), SessionError> {
+    stream.set_patience(DISK_PATIENCE);
     let served = shared.active_tree(tree).and_then(|tree| {
         let (path, file) = tree.served(&content)?;
         Some((tree, path, file))

@@ -19,7 +19,7 @@ use super::{
     error::{SessionError, describe},
     fetch,
     passive::{PassiveTree, Released},
-    working::Replies,
+    working::{DISK_PATIENCE, Replies},
 };
 use crate::{
     identity::NodeId,
@@ -34,7 +34,8 @@ pub(super) async fn generation(
     stream: Stream,
     offer: Offer,
 ) -> Result<(), SessionError> {
-    let (sender, incoming) = stream.split();
+    let (sender, mut incoming) = stream.split();
+    incoming.set_patience(DISK_PATIENCE);
     let mut replies = Replies::new(sender);
     let tree = match admit(shared, &offer) {
         Ok(tree) => tree,

@@ -13,6 +13,11 @@ use crate::transport::{Sender, StreamError};
 /// of one message.
 pub(super) const WORKING_EVERY: Duration = Duration::from_secs(5);
 
+/// How long to wait for a side that cannot say that it works: it may have to read,
+/// copy or make durable a very large file or tree on a busy disk before its next
+/// message. That it is there at all, the connection watches.
+pub(super) const DISK_PATIENCE: Duration = Duration::from_secs(600);
+
 /// The answering half of a conversation about one generation.
 pub(super) struct Replies {
     sender: Sender,
