@@ -1,4 +1,4 @@
-//! Samples, their medians and ratios, as a table and as JSON.
+//! A run as a file: raw samples, and what is published of them.
 
 use std::{
     fs,
@@ -6,146 +6,77 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::workloads::Workload;
+use crate::{plot, row::Row, table};
 
-/// What a sample counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Seconds,
-    Bytes,
-}
-
-/// All samples of one contestant in one workload.
-#[derive(Debug, Clone)]
-pub(crate) struct Series {
-    contestant: &'static str,
-    unit: Unit,
-    samples: Vec<f64>,
-}
-
-impl Series {
-    pub(crate) fn new(contestant: &'static str, unit: Unit) -> Self {
-        Self {
-            contestant,
-            unit,
-            samples: Vec::new(),
-        }
-    }
-
-    pub(crate) fn add(&mut self, sample: f64) {
-        self.samples.push(sample);
-    }
-
-    /// The sample below which this share of the samples lies.
-    fn quantile(&self, share: f64) -> f64 {
-        let mut sorted = self.samples.clone();
-        sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().saturating_sub(1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index between 0 and the number of samples"
-        )]
-        let index = (last as f64 * share).round() as usize;
-        sorted.get(index).copied().unwrap_or(f64::NAN)
-    }
-
-    fn shown(&self, value: f64) -> String {
-        match self.unit {
-            Unit::Bytes => format!("{value:.0} B"),
-            Unit::Seconds if value < 1.0 => format!("{:.2} ms", value * 1e3),
-            Unit::Seconds => format!("{value:.2} s"),
-        }
-    }
-}
+/// The page that shows the figures, and the lines between which they stand.
+const PAGE: &str = "docs/performance.md";
+const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --full --save` -->";
+const END: &str = "<!-- end of figures -->";
+/// The picture of the ratios.
+const PLOT: &str = "docs/performance.svg";
 
 /// Everything measured in one run.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     machine: Value,
-    rows: Vec<(&'static Workload, Vec<Series>)>,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Value) -> Self {
-        Self {
-            machine,
-            rows: Vec::new(),
-        }
+        let rows = Vec::new();
+        Self { machine, rows }
     }
 
-    pub(crate) fn add(&mut self, workload: &'static Workload, series: Vec<Series>) {
-        self.rows.push((workload, series));
-    }
-
-    /// A Markdown table; the ratio is to the workload's rival, where there is one.
-    pub(crate) fn table(&self) -> String {
-        let mut table = String::from(
-            "| id | work | contestant | samples | median | p99 | ratio | goal |\n\
-             |---|---|---|---|---|---|---|---|\n",
-        );
-        for (workload, series) in &self.rows {
-            for entry in series {
-                table += &row(workload, series, entry);
-            }
-        }
-        table
+    /// Reads the raw samples of an earlier run.
+    pub(crate) fn load(file: &Path) -> Result<Self, String> {
+        let fail = |error: String| format!("reading {}: {error}", file.display());
+        let text = fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| fail(error.to_string()))
     }
 
     /// Writes the raw samples beside the earlier ones.
-    pub(crate) fn save(&self) -> Result<PathBuf, String> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    pub(crate) fn keep(&self) -> Result<PathBuf, String> {
         let age = SystemTime::now().duration_since(UNIX_EPOCH);
-        let file = directory.join(format!("{}.json", age.map_or(0, |age| age.as_secs())));
-        let text = format!("{:#}\n", self.json());
+        let seconds = age.map_or(0, |age| age.as_secs());
+        let directory = root().join("benches/results");
+        let file = directory.join(format!("{seconds}.json"));
         fs::create_dir_all(&directory)
-            .and_then(|()| fs::write(&file, text))
-            .map_err(|error| format!("writing {}: {error}", file.display()))?;
+            .map_err(|error| format!("making {}: {error}", directory.display()))?;
+        let text = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        write(&file, &(text + "\n"))?;
         Ok(file)
     }
 
-    fn json(&self) -> Value {
-        let series = |entry: &Series| {
-            json!({
-                "contestant": entry.contestant,
-                "unit": format!("{:?}", entry.unit).to_lowercase(),
-                "samples": entry.samples,
-            })
-        };
-        let rows = self.rows.iter().map(|(workload, entries)| {
-            json!({
-                "id": workload.id,
-                "work": workload.work,
-                "series": entries.iter().map(series).collect::<Vec<_>>(),
-            })
-        });
-        json!({ "machine": self.machine, "workloads": rows.collect::<Vec<_>>() })
+    /// Redraws the table and the picture of the documentation.
+    pub(crate) fn publish(&self) -> Result<(), String> {
+        let page = root().join(PAGE);
+        let text = fs::read_to_string(&page)
+            .map_err(|error| format!("reading {}: {error}", page.display()))?;
+        let figures = table::markdown(&self.rows);
+        let replaced = between(&text, &figures)
+            .ok_or_else(|| format!("{PAGE} lacks the lines {BEGIN} and {END}"))?;
+        write(&page, &replaced)?;
+        write(&root().join(PLOT), &plot::svg(&self.rows))
     }
 }
 
-fn row(workload: &Workload, series: &[Series], entry: &Series) -> String {
-    let rival = series
-        .iter()
-        .find(|other| Some(other.contestant) == workload.rival);
-    let ratio = rival.map_or_else(String::new, |rival| {
-        format!("{:.2}", entry.quantile(0.5) / rival.quantile(0.5))
-    });
-    let goal = if entry.contestant.starts_with("apim-sync") {
-        workload.goal
-    } else {
-        ""
-    };
-    format!(
-        "| {} | {} | {} | {} | {} | {} | {ratio} | {goal} |\n",
-        workload.id,
-        workload.work,
-        entry.contestant,
-        entry.samples.len(),
-        entry.shown(entry.quantile(0.5)),
-        entry.shown(entry.quantile(0.99)),
-    )
+/// The page with other figures.
+fn between(page: &str, figures: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{figures}\n{END}{after}"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("writing {}: {error}", file.display()))
 }
 
 #[cfg(test)]
@@ -153,12 +84,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle_sample() {
-        let mut series = Series::new("x", Unit::Seconds);
-        [3.0, 1.0, 2.0]
-            .into_iter()
-            .for_each(|sample| series.add(sample));
-        assert!((series.quantile(0.5) - 2.0).abs() < f64::EPSILON);
-        assert!((series.quantile(1.0) - 3.0).abs() < f64::EPSILON);
+    fn only_the_figures_are_replaced() {
+        let page = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let replaced = between(&page, "new\n").unwrap();
+        assert_eq!(replaced, format!("a\n{BEGIN}\n\nnew\n\n{END}\nb\n"));
+        assert_eq!(between("no lines", "new"), None);
     }
 }

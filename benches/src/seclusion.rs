@@ -41,13 +41,54 @@ fn loopback_up() -> Result<(), String> {
     }
 }
 
-/// Bytes sent over the loopback interface so far, headers included.
-pub(crate) fn bytes_sent() -> Result<u64, String> {
-    let table = fs::read_to_string("/proc/net/dev")
-        .map_err(|error| format!("reading /proc/net/dev: {error}"))?;
+/// Where bytes are counted: an interface of the calling thread's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Both ends are here: what one sends is what the other receives.
+    Loopback,
+    /// One end is here.
+    Link(&'static str),
+    /// Nothing is counted.
+    #[cfg(test)]
+    Absent,
+}
+
+impl Wire {
+    /// Bytes in both directions so far, headers included.
+    pub(crate) fn bytes(self) -> Result<u64, String> {
+        let (name, received_too) = match self {
+            Self::Loopback => ("lo", false),
+            Self::Link(name) => (name, true),
+            #[cfg(test)]
+            Self::Absent => return Ok(0),
+        };
+        let table = fs::read_to_string("/proc/thread-self/net/dev")
+            .map_err(|error| format!("reading /proc/thread-self/net/dev: {error}"))?;
+        let (received, sent) = counters(&table, name)
+            .ok_or_else(|| format!("/proc/thread-self/net/dev has no interface {name}"))?;
+        Ok(if received_too { received + sent } else { sent })
+    }
+}
+
+/// Bytes received and sent, as the kernel's table has them.
+fn counters(table: &str, interface: &str) -> Option<(u64, u64)> {
     let line = table
         .lines()
-        .find_map(|line| line.trim().strip_prefix("lo:"));
-    line.and_then(|line| line.split_whitespace().nth(8)?.parse().ok())
-        .ok_or_else(|| "/proc/net/dev says nothing of the loopback interface".to_owned())
+        .find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'))?;
+    let mut fields = line.split_whitespace();
+    let received = fields.next()?.parse().ok()?;
+    let sent = fields.nth(7)?.parse().ok()?;
+    Some((received, sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counters;
+
+    #[test]
+    fn counters_are_the_first_and_the_ninth_field() {
+        let table = "Inter-| Receive\n face |bytes\n  lo: 10 1 0 0 0 0 0 0 20 2 0 0 0 0 0 0\n";
+        assert_eq!(counters(table, "lo"), Some((10, 20)));
+        assert_eq!(counters(table, "wan0"), None);
+    }
 }

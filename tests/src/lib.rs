@@ -11,6 +11,7 @@ pub mod compare;
 pub mod corpus;
 pub mod deployer;
 pub mod hostile;
+pub mod lockstep;
 pub mod node;
 pub mod outcome;
 pub mod poller;

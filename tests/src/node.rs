@@ -101,13 +101,28 @@ impl Node {
     /// When `init` does not do what its contract says.
     #[must_use]
     pub fn init(home: &Path, name: &str, role: Role, settings: &Settings) -> Self {
+        Self::init_at(home, name, role, settings, free_address())
+    }
+
+    /// The same for a node that listens at `address`.
+    ///
+    /// # Panics
+    /// When `init` does not do what its contract says.
+    #[must_use]
+    pub fn init_at(
+        home: &Path,
+        name: &str,
+        role: Role,
+        settings: &Settings,
+        address: String,
+    ) -> Self {
         let mut node = Self {
             name: name.to_owned(),
             role,
             config: home.join("etc/config.toml"),
             state: home.join("state"),
             tree: home.join(TREE),
-            address: free_address(),
+            address,
             id: String::new(),
             log: home.join("daemon.log"),
             daemon: None,
@@ -262,6 +277,12 @@ impl Node {
     /// When none runs.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("our own child takes signals");
+    }
+
+    /// Whether a daemon was started and not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// The daemon's process id.

@@ -9,12 +9,15 @@ use tempfile::TempDir;
 use crate::{
     artifacts::{self, Api},
     compare::{self, Strictness},
-    node::{Node, Role, Settings},
+    node::{self, Node, Role, Settings},
     wait::{self, DEADLINE},
 };
 
 /// Lines of each daemon's log that a failed test shows.
 const LOG_LINES_SHOWN: usize = 40;
+
+/// Where a node listens on a host of its own.
+const PORT: u16 = 7420;
 
 /// The pair. Daemons end and files go when it is dropped.
 #[derive(Debug)]
@@ -45,9 +48,31 @@ impl World {
     /// When it cannot be made.
     #[must_use]
     pub fn within(place: &Path, settings: &Settings) -> Self {
+        Self::at(
+            place,
+            settings,
+            [node::free_address(), node::free_address()],
+        )
+    }
+
+    /// The same on two hosts, the active on the first.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn across(place: &Path, settings: &Settings, hosts: [&str; 2]) -> Self {
+        Self::at(place, settings, hosts.map(|host| format!("{host}:{PORT}")))
+    }
+
+    fn at(place: &Path, settings: &Settings, addresses: [String; 2]) -> Self {
         let directory = tempfile::tempdir_in(place).expect("a temporary directory");
-        let node = |name, role| Node::init(&directory.path().join(name), name, role, settings);
-        let (active, passive) = (node("apim-1", Role::Active), node("apim-2", Role::Passive));
+        let node = |name, role, address| {
+            let home = directory.path().join(name);
+            Node::init_at(&home, name, role, settings, address)
+        };
+        let [first, second] = addresses;
+        let active = node("apim-1", Role::Active, first);
+        let passive = node("apim-2", Role::Passive, second);
         active.trust(&passive);
         passive.trust(&active);
         Self {

@@ -88,21 +88,29 @@ pub(crate) fn on_path(program: &str) -> bool {
 }
 
 fn programs() -> Result<(), String> {
-    let missing: Vec<_> = PROGRAMS
+    for (program, package, user) in PROGRAMS {
+        if !on_path(program) {
+            eprintln!("missing: {program} (Debian package {package}), for {user}");
+        }
+    }
+    packages(&PROGRAMS.map(|(program, package, _)| (program, package)))
+}
+
+/// Installs the Debian packages of those programs, (program, package), that are
+/// not there.
+pub(crate) fn packages(programs: &[(&str, &str)]) -> Result<(), String> {
+    let missing: Vec<_> = programs
         .iter()
-        .filter(|(program, ..)| !on_path(program))
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    for (program, package, user) in &missing {
-        eprintln!("missing: {program} (Debian package {package}), for {user}");
-    }
-    let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
     if !(is_root() && on_path("apt-get")) {
         return Err(format!(
             "install these packages first, as root: apt-get install {}",
-            packages.join(" ")
+            missing.join(" ")
         ));
     }
     let mut update = Command::new("apt-get");
@@ -111,7 +119,7 @@ fn programs() -> Result<(), String> {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-q", "-y", "--no-install-recommends"])
-        .args(packages)
+        .args(missing)
         .env("DEBIAN_FRONTEND", "noninteractive");
     finish(install)
 }

@@ -1,0 +1,46 @@
+//! The rivals, each driven as its manual says, and the product beside them.
+
+pub(crate) mod apim_sync;
+pub(crate) mod casync;
+pub(crate) mod copier;
+pub(crate) mod ffsync;
+pub(crate) mod live;
+pub(crate) mod rsync;
+pub(crate) mod sparsync;
+pub(crate) mod syncthing;
+pub(crate) mod unison;
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// A daemon that ends with this value.
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    /// Starts a daemon that logs to a file in `home`.
+    pub(crate) fn start(mut command: Command, home: &Path, what: &str) -> Result<Self, String> {
+        let log = home.join("daemons.log");
+        let log = File::options().append(true).create(true).open(&log);
+        let log = log.map_err(|error| format!("opening the log of {what}: {error}"))?;
+        let output = log.try_clone().map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(output).stderr(log);
+        let child = command.spawn();
+        child
+            .map(Self)
+            .map_err(|error| format!("starting {what}: {error}; is it installed?"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Best effort: it may have ended, and the namespace goes anyway.
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+    }
+}

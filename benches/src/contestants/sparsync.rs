@@ -1,0 +1,88 @@
+//! sparsync: QUIC and BLAKE3, a server and a push.
+
+use std::{
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sync_tests::wait::{self, DEADLINE};
+
+use super::{
+    Daemon,
+    copier::{Copier, Run},
+};
+use crate::{
+    meter::{Resident, unmeasured},
+    sample::End,
+    stage::{Stage, remake},
+};
+
+/// Free in a network namespace that is ours alone.
+const ADDRESS: &str = "127.0.0.1:8750";
+
+/// A server that writes into one directory.
+pub(crate) struct Sparsync {
+    home: PathBuf,
+    target: PathBuf,
+    server: Daemon,
+}
+
+impl Sparsync {
+    pub(crate) fn start(stage: &Stage) -> Result<Self, String> {
+        let home = stage.place("sparsync")?;
+        let target = home.join("target");
+        remake(&target)?;
+        let mut keys = Command::new("sparsync");
+        keys.arg("gen-cert")
+            .arg("--cert")
+            .arg(home.join("cert.pem"))
+            .arg("--key")
+            .arg(home.join("key.pem"));
+        unmeasured(keys)?;
+        let mut command = Command::new("sparsync");
+        command
+            .args(["serve", "--bind", ADDRESS, "--preserve-metadata"])
+            .arg("--destination")
+            .arg(&target)
+            .arg("--cert")
+            .arg(home.join("cert.pem"))
+            .arg("--key")
+            .arg(home.join("key.pem"));
+        let server = Daemon::start(command, &home, "sparsync's server")?;
+        wait::until("sparsync's server to listen", DEADLINE, || {
+            let taken = UdpSocket::bind(ADDRESS).is_err();
+            wait::ensure(taken, "its port is free")
+        });
+        Ok(Self {
+            home,
+            target,
+            server,
+        })
+    }
+}
+
+impl Copier for Sparsync {
+    fn target(&self) -> &Path {
+        &self.target
+    }
+
+    fn forget(&mut self) -> Result<(), String> {
+        remake(&self.target)
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        vec![Resident::receiver(self.server.pid())]
+    }
+
+    fn copy(&mut self, source: &Path, run: Run<'_>) -> Result<(), String> {
+        let mut command = Command::new("sparsync");
+        command
+            .args(["push", "--server", ADDRESS, "--server-name", "localhost"])
+            .arg("--ca")
+            .arg(self.home.join("cert.pem"))
+            .arg("--source")
+            .arg(source);
+        run(End::Sender, command)
+    }
+}

@@ -1,0 +1,42 @@
+//! W3: nothing has changed, and somebody asks.
+
+use crate::{
+    contestants::{
+        apim_sync, copier,
+        rsync::{self, Way},
+    },
+    options::Options,
+    race::race,
+    row::{Goal, Row},
+    sample::{Series, Unit},
+    seclusion::Wire,
+    stage::Stage,
+};
+
+const QUICK: &str = "apim-sync verify --quick, daemons up";
+const ALL: [&str; 2] = ["-a", "--delete"];
+
+/// One-shot commands of cold processes.
+pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
+    let mut stage = Stage::of_many(options)?.in_step()?;
+    let mut racers = vec![
+        apim_sync::cold_push(),
+        rsync::whole(rsync::DAEMON, Way::Daemon, &ALL),
+        rsync::whole(rsync::SSH, Way::Ssh, &ALL),
+    ];
+    racers.extend(copier::looking(options, &stage));
+    let rounds = options.rounds(5);
+    let mut series = race(Wire::Loopback, rounds, &mut stage, racers);
+    let quick = vec![apim_sync::asked(
+        "verify --quick, daemons up",
+        &["verify", "--quick"],
+    )];
+    series.extend(race(Wire::Loopback, rounds, &mut stage, quick));
+    let series = series.into_iter().map(Series::in_seconds).collect();
+    let work = "nothing changed in 100,000 files, cold command";
+    let row = Row::new("W3", work, Unit::Seconds, series).to(rsync::DAEMON);
+    Ok(vec![row.goals([
+        Goal::against(rsync::DAEMON, 0.3),
+        Goal::median_of(QUICK, 0.02),
+    ])])
+}
