@@ -124,7 +124,9 @@ impl Series {
     /// Round by round, how many times the other's value this one is.
     pub(crate) fn ratios(&self, other: &Self) -> Option<Ratio> {
         let pairs = self.values.iter().zip(&other.values);
-        let each: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+        let each = pairs.map(|(ours, theirs)| ours / theirs);
+        // What was too short for its clock has no ratio.
+        let each: Vec<f64> = each.filter(|ratio| ratio.is_finite()).collect();
         Some(Ratio {
             medians: self.median()? / other.median()?,
             least: quantile(&each, 0.0)?,

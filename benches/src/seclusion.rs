@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::meter::unmeasured;
+
 /// Set in the program that runs inside.
 const INSIDE: &str = "RIVALS_SECLUDED";
 
@@ -39,6 +41,21 @@ fn loopback_up() -> Result<(), String> {
             "setting the loopback interface up: {other:?}; is this root?"
         )),
     }
+}
+
+/// Has the loopback interface carry packets of the size that networks do: the
+/// bytes of headers are then what they are in the field.
+pub(crate) fn narrow() -> Result<(), String> {
+    let mut command = Command::new("ip");
+    command.args(["link", "set", "lo", "mtu", "1500"]);
+    unmeasured(command).map(drop)
+}
+
+/// Undoes [`narrow`].
+pub(crate) fn widen() -> Result<(), String> {
+    let mut command = Command::new("ip");
+    command.args(["link", "set", "lo", "mtu", "65536"]);
+    unmeasured(command).map(drop)
 }
 
 /// Where bytes are counted: an interface of the calling thread's namespace.

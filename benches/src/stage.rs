@@ -67,19 +67,31 @@ impl Stage {
         })
     }
 
-    /// A stage with empty trees for content of up to `bytes`.
+    /// A stage with empty trees for content of up to `bytes`, which may be replaced
+    /// as a whole.
     pub(crate) fn empty(bytes: u64) -> Result<Self, String> {
-        Self::with(DISK_LARGE_COPIES * bytes + DISK_BYTES_MIN, |_| {
-            Ok(Vec::new())
-        })
+        let settings = Settings {
+            max_delete: "100%",
+            ..Settings::default()
+        };
+        let disk_bytes = DISK_LARGE_COPIES * bytes + DISK_BYTES_MIN;
+        Self::with_settings(disk_bytes, &settings, |_| Ok(Vec::new()))
     }
 
     fn with(
         disk_bytes: u64,
         fill: impl FnOnce(&World) -> Result<Vec<Api>, String>,
     ) -> Result<Self, String> {
+        Self::with_settings(disk_bytes, &Settings::default(), fill)
+    }
+
+    fn with_settings(
+        disk_bytes: u64,
+        settings: &Settings,
+        fill: impl FnOnce(&World) -> Result<Vec<Api>, String>,
+    ) -> Result<Self, String> {
         let disk = disk(disk_bytes)?;
-        let world = World::within(disk.path(), &Settings::default());
+        let world = World::within(disk.path(), settings);
         let apis = fill(&world)?;
         let rsync = Rsync::start(&disk.path().join("rsync"))?;
         rsync.wait();

@@ -18,7 +18,8 @@ pub fn equal(left: &Path, right: &Path) -> Result<(), String> {
     compare(left, right, Names::Same)
 }
 
-/// `Ok` when `whole` has everything of `part`, as it is there; it may have more.
+/// `Ok` when `whole` has everything of `part`, as it is there; it may have more,
+/// and may lack directories that hold nothing.
 ///
 /// # Errors
 /// The first difference, or what cannot be read.
@@ -27,14 +28,17 @@ pub fn contains(whole: &Path, part: &Path) -> Result<(), String> {
 }
 
 /// What names the right side has to have.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     Same,
     AtLeast,
 }
 
 fn compare(left: &Path, right: &Path, which: Names) -> Result<(), String> {
-    let (names, others) = (names(left)?, names(right)?);
+    let (mut names, others) = (names(left)?, names(right)?);
+    if which == Names::AtLeast {
+        names.retain(|name| others.contains(name) || !is_empty_directory(&left.join(name)));
+    }
     let fine = match which {
         Names::Same => names == others,
         Names::AtLeast => names.is_subset(&others),
@@ -49,6 +53,10 @@ fn compare(left: &Path, right: &Path, which: Names) -> Result<(), String> {
     names
         .iter()
         .try_for_each(|name| equal_items(&left.join(name), &right.join(name), which))
+}
+
+fn is_empty_directory(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut items| items.next().is_none())
 }
 
 fn names(directory: &Path) -> Result<BTreeSet<OsString>, String> {
@@ -128,12 +136,15 @@ mod tests {
     #[test]
     fn a_whole_may_have_more_than_its_part() {
         let (part, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(part.path().join("empty")).unwrap();
         fs::write(part.path().join("f"), "x").unwrap();
         assert!(contains(whole.path(), part.path()).is_err());
         fs::write(whole.path().join("f"), "x").unwrap();
         fs::write(whole.path().join("g"), "y").unwrap();
         contains(whole.path(), part.path()).unwrap();
         assert!(contains(part.path(), whole.path()).is_err());
+        fs::write(part.path().join("empty/g"), "z").unwrap();
+        assert!(contains(whole.path(), part.path()).is_err());
     }
 
     #[test]

@@ -14,7 +14,14 @@ use std::{
     fs::File,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Between two looks at a daemon that ends.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A daemon that ends with this value.
 pub(crate) struct Daemon(Child);
@@ -35,6 +42,22 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn stop(&mut self, deadline: Duration) -> Result<(), String> {
+        let fail = |error: String| format!("stopping a daemon: {error}");
+        kill_process(Pid::from_child(&self.0), Signal::TERM)
+            .map_err(|error| fail(error.to_string()))?;
+        let start = Instant::now();
+        loop {
+            match self.0.try_wait() {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) if start.elapsed() < deadline => thread::sleep(LOOK),
+                Ok(None) => return Err(fail("it goes on".to_owned())),
+                Err(error) => return Err(fail(error.to_string())),
+            }
+        }
     }
 }
 

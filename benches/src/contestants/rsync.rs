@@ -170,7 +170,7 @@ impl Way {
 fn rsync_daemon(home: &Path) -> Result<Daemon, String> {
     let config = home.join("rsyncd.conf");
     let text = format!(
-        "use chroot = no\nuid = root\ngid = root\n[target]\npath = {}\nread only = no\n",
+        "use chroot = no\nuid = root\ngid = root\nreverse lookup = no\n[target]\npath = {}\nread only = no\n",
         home.join(Way::Daemon.directory()).display()
     );
     write(&config, &text)?;

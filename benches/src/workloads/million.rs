@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,7 +29,8 @@ const DISK_BYTES_PER_FILE: u64 = 12 << 10;
 const DISK_BYTES_MIN: u64 = 512 << 20;
 /// Longer than a first look at a million files takes.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// After a start: every thread that only started it has ended.
+/// After a fill: no file is young. After a start: every thread that only started
+/// it has ended.
 const SETTLED: Duration = Duration::from_secs(5);
 
 /// Fills both sides once; then each daemon starts again and again.
@@ -41,23 +43,27 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
     };
     let world = World::within(disk.path(), &plain);
     let content_bytes = fill(&world.active.tree, files)?;
-    {
-        let _active = Started::new(&world.active, disk.path())?;
-        unmeasured(world.passive.command(&["bootstrap"]))?;
-        let _passive = Started::new(&world.passive, disk.path())?;
-        unmeasured(world.active.command(&["push", "--wait=applied"]))?;
-    }
+    // Files that are as young as the look at them are rightly read again.
+    thread::sleep(SETTLED);
+    let active = Started::new(&world.active, disk.path())?;
+    unmeasured(world.passive.command(&["bootstrap"]))?;
+    let passive = Started::new(&world.passive, disk.path())?;
+    unmeasured(world.active.command(&["push", "--wait=applied"]))?;
+    let root = root(&world.active)?;
+    passive.stop()?;
+    active.stop()?;
     let nodes = [("active", &world.active), ("passive", &world.passive)];
     let named = |(role, _): (&str, &Node)| Series::new(format!("{OURS} {role}"));
     let (mut memory, mut restart) = (nodes.map(named), nodes.map(named));
     for _ in 0..options.rounds(3) {
         for (place, (_, node)) in nodes.into_iter().enumerate() {
             let started = Started::new(node, disk.path())?;
-            restart[place].values.push(started.ready.as_secs_f64());
+            let ready = started.until_known(node, &root)?;
+            restart[place].values.push(ready.as_secs_f64());
+            let resident = started.resident()?;
+            memory[place].values.push(resident / count(files));
             started.check_read_little(content_bytes)?;
-            memory[place]
-                .values
-                .push(started.resident()? / count(files));
+            started.stop()?;
         }
     }
     let mut memory = Vec::from(memory);
@@ -84,10 +90,19 @@ fn fill(tree: &Path, files: usize) -> Result<u64, String> {
     written.map_err(|error| format!("filling {}: {error}", tree.display()))
 }
 
+/// The root of a running node's tree, empty while it is not known.
+fn root(node: &Node) -> Result<String, String> {
+    let status = unmeasured(node.command(&["status", "--json"]))?;
+    let status: serde_json::Value =
+        serde_json::from_str(&status).map_err(|error| format!("reading a status: {error}"))?;
+    let root = status["trees"][0]["root"].as_str();
+    Ok(root.unwrap_or_default().to_owned())
+}
+
 /// A daemon that has said it is ready.
 struct Started {
     daemon: Daemon,
-    ready: Duration,
+    start: Instant,
 }
 
 impl Started {
@@ -111,13 +126,27 @@ impl Started {
                 break;
             }
         }
-        let ready = start.elapsed();
         fs::remove_file(&socket).map_err(fail)?;
-        Ok(Self { daemon, ready })
+        Ok(Self { daemon, start })
+    }
+
+    /// From the start until it also tells the root of its tree.
+    fn until_known(&self, node: &Node, root: &str) -> Result<Duration, String> {
+        while self::root(node)? != root {
+            if self.start.elapsed() > DEADLINE {
+                return Err("a restarted daemon does not find its tree as it was".to_owned());
+            }
+        }
+        Ok(self.start.elapsed())
+    }
+
+    /// Ends it as systemd does; what it knows is then on the disk.
+    fn stop(mut self) -> Result<(), String> {
+        self.daemon.stop(DEADLINE)
     }
 
     fn resident(&self) -> Result<f64, String> {
-        std::thread::sleep(SETTLED);
+        thread::sleep(SETTLED);
         let bytes = process::resident_bytes(self.daemon.pid())?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
         Ok(bytes as f64)

@@ -29,6 +29,7 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
                 meter.run(End::Sender, command).map(drop)
             },
         ))
+        .with(|stage| vec![stage.sender(), stage.receiver()])
         .checked(|stage| stage.check_passive_files()),
         after_a_move(rsync::whole(
             COMPRESSED,

@@ -4,21 +4,24 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use sync_tests::lockstep;
 
 use crate::{
     contestants::rsync::Way,
-    meter::{Memory, Meter, unmeasured},
+    meter::{Memory, Meter, Resident, unmeasured},
     options::Options,
     row::{Goal, OURS, Row},
-    sample::{End, Series, Unit},
+    sample::{Cost, End, Series, Unit},
     seclusion::Wire,
     stage::Stage,
 };
 
 const COMPRESSED: &str = "rsync daemon, -az";
+const ALL: [&str; 3] = ["-a", "-z", "--delete"];
 /// More than any release has.
 const ROOM: u64 = 256 << 20;
 /// Where families of releases lie, from the project's root: `FAMILY/VERSION/...`.
@@ -26,63 +29,83 @@ const PLACES: [&str; 2] = ["../shared/wso2/corpus", "target/releases"];
 
 /// Every pair of neighbours in every family.
 pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
-    let mut ours = Series::new(format!("{OURS} push"));
-    let mut rsync = Series::new(COMPRESSED);
-    for family in families(options)? {
-        let mut stage = Stage::empty(ROOM)?;
-        let releases = versions(&family)?;
-        let Some((first, later)) = releases.split_first() else {
-            continue;
-        };
-        install(first, stage.source())?;
-        stage = stage.in_step()?;
-        for release in later {
-            eprintln!("  {}", release.display());
-            stage.active_down()?;
-            install(release, stage.source())?;
-            play_one(&mut stage, &mut ours, &mut rsync)?;
-        }
+    let families = families(options)?;
+    let mut lanes = [
+        Series::new(OURS),
+        Series::new(format!("{OURS} push, no daemon")),
+        Series::new(COMPRESSED),
+    ];
+    for family in &families {
+        play_family(family, &mut lanes)?;
     }
-    let pairs = ours.costs.len();
+    let pairs = lanes[0].costs.len();
     if pairs == 0 {
         return Err("no trees were found; give some with --releases".to_owned());
     }
-    let rows = [
-        (
-            "bytes",
-            Unit::Bytes,
-            Series::in_bytes as fn(Series) -> Series,
-        ),
-        ("time", Unit::Seconds, Series::in_seconds),
-    ];
-    let row = |(figure, unit, look): (&str, Unit, fn(Series) -> Series)| {
+    let row = |figure, unit, look: fn(Series) -> Series| {
         let work = format!("{figure} from one release to the next, {pairs} pairs");
-        let series = vec![look(ours.clone()), look(rsync.clone())];
-        let row = Row::new("W12", work, unit, series).to(COMPRESSED);
-        if unit == Unit::Bytes {
-            row.goals([Goal::always_against(COMPRESSED, 1.0)])
-        } else {
-            row
-        }
+        let series = lanes.iter().cloned().map(look).collect();
+        Row::new("W12", work, unit, series).to(COMPRESSED)
     };
-    Ok(rows.map(row).into())
+    let bytes = row("bytes", Unit::Bytes, Series::in_bytes);
+    Ok(vec![
+        bytes.goals([Goal::always_against(COMPRESSED, 1.0)]),
+        row("time", Unit::Seconds, Series::in_seconds),
+    ])
 }
 
-/// The source is one release ahead of everybody.
-fn play_one(stage: &mut Stage, ours: &mut Series, rsync: &mut Series) -> Result<(), String> {
-    let mut meter = Meter::begin(Wire::Loopback, vec![stage.receiver()], Memory::Left)?;
-    let push = stage.active(&["push", "--wait=applied", "--max-delete", "100%"]);
-    meter.run(End::Sender, push)?;
-    ours.costs.push(meter.end()?.cost);
-    stage.check_passive_files()?;
+/// The product twice: with its daemon, which sees the release come, and without.
+fn play_family(family: &Path, lanes: &mut [Series; 3]) -> Result<(), String> {
+    let [live, cold, rsync] = lanes;
+    let releases = versions(family)?;
+    let Some((first, later)) = releases.split_first() else {
+        return Ok(());
+    };
+    let mut stage = Stage::empty(ROOM)?;
+    install(first, stage.source())?;
+    stage = stage.in_step()?;
+    for release in later {
+        eprintln!("  {}", release.display());
+        wait_for_another_second();
+        let residents = vec![stage.sender(), stage.receiver()];
+        let push = stage.active(&["push", "--wait=applied"]);
+        live.costs
+            .push(cost(residents, push, || install(release, stage.source()))?);
+        stage.check_passive_files()?;
+        let copy = stage.rsync.whole(Way::Daemon, &ALL, stage.source());
+        let residents = vec![stage.rsync.resident(Way::Daemon)];
+        rsync.costs.push(cost(residents, copy, || Ok(()))?);
+        lockstep::equal(stage.source(), &stage.rsync.target(Way::Daemon))?;
+    }
+    install(first, stage.source())?;
+    stage.world.push();
+    for release in later {
+        stage.active_down()?;
+        install(release, stage.source())?;
+        let push = stage.active(&["push", "--wait=applied"]);
+        cold.costs
+            .push(cost(vec![stage.receiver()], push, || Ok(()))?);
+        stage.check_passive_files()?;
+    }
+    Ok(())
+}
 
-    let resident = stage.rsync.resident(Way::Daemon);
-    let mut meter = Meter::begin(Wire::Loopback, vec![resident], Memory::Left)?;
-    let options = ["-a", "-z", "--delete"];
-    let copy = stage.rsync.whole(Way::Daemon, &options, stage.source());
-    meter.run(End::Sender, copy)?;
-    rsync.costs.push(meter.end()?.cost);
-    lockstep::equal(stage.source(), &stage.rsync.target(Way::Daemon))
+/// What a command costs after something has changed.
+fn cost(
+    residents: Vec<Resident>,
+    command: Command,
+    change: impl FnOnce() -> Result<(), String>,
+) -> Result<Cost, String> {
+    let mut meter = Meter::begin(Wire::Loopback, residents, Memory::Left)?;
+    change()?;
+    meter.restart_clock();
+    meter.run(End::Sender, command)?;
+    Ok(meter.end()?.cost)
+}
+
+/// rsync takes a file of the same length and second for the one it has.
+fn wait_for_another_second() {
+    thread::sleep(Duration::from_millis(1_100));
 }
 
 /// Puts a release in place of what is there. Files that did not change keep
