@@ -8,8 +8,9 @@ use crate::{
     contestants::{casync::Casync, ffsync::Ffsync, sparsync::Sparsync, unison::Unison},
     meter::{Meter, Resident, unmeasured},
     options::Options,
-    race::Racer,
-    sample::End,
+    race::{Racer, race},
+    sample::{End, Series},
+    seclusion::Wire,
     stage::Stage,
 };
 
@@ -59,17 +60,18 @@ const ALL: [(&str, Make); 4] = [
 /// of that many files.
 pub(crate) fn filling(
     options: &Options,
-    stage: &Stage,
+    rounds: usize,
+    stage: &mut Stage,
     files: usize,
-) -> Vec<Racer<'static, Stage>> {
+) -> Vec<Series> {
     // Minutes a round with the largest.
     let entrants = if files > 10_000 { &ALL[..3] } else { &ALL[..] };
-    racers(options, stage, entrants, Before::Forget)
+    one_by_one(options, rounds, stage, entrants, Before::Forget)
 }
 
 /// Those that a full run sets beside the product, each finding nothing to do.
-pub(crate) fn looking(options: &Options, stage: &Stage) -> Vec<Racer<'static, Stage>> {
-    racers(options, stage, &ALL[..3], Before::FillOnce)
+pub(crate) fn looking(options: &Options, rounds: usize, stage: &mut Stage) -> Vec<Series> {
+    one_by_one(options, rounds, stage, &ALL[..3], Before::FillOnce)
 }
 
 /// What is done before a round.
@@ -79,18 +81,27 @@ enum Before {
     FillOnce,
 }
 
-fn racers(
+/// Not in turns with the others: a server among them takes a processor while
+/// nobody asks it.
+fn one_by_one(
     options: &Options,
-    stage: &Stage,
+    rounds: usize,
+    stage: &mut Stage,
     entrants: &[(&'static str, Make)],
     before: Before,
-) -> Vec<Racer<'static, Stage>> {
+) -> Vec<Series> {
     let entrants = if options.full { entrants } else { &[] };
-    let racers = entrants.iter().map(|&(name, make)| match make(stage) {
-        Ok(copier) => racer(name, Rc::new(RefCell::new(copier)), before),
-        Err(why) => Racer::new(name, move |_, _| Err(why.clone())),
-    });
-    racers.collect()
+    let mut series = Vec::new();
+    for &(name, make) in entrants {
+        match make(stage) {
+            Ok(copier) => {
+                let racer = racer(name, Rc::new(RefCell::new(copier)), before);
+                series.extend(race(Wire::Loopback, rounds, stage, vec![racer]));
+            }
+            Err(why) => series.push(Series::failed(name, why)),
+        }
+    }
+    series
 }
 
 fn racer(name: &str, copier: Shared, before: Before) -> Racer<'static, Stage> {

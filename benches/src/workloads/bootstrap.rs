@@ -20,13 +20,14 @@ const COMPRESSED: &str = "rsync daemon, -z";
 pub(crate) fn small(options: &Options, id: &str, files: usize) -> Result<Vec<Row>, String> {
     let files = options.scaled(files, 100);
     let mut stage = Stage::new(files)?.serving();
-    let mut racers = vec![
+    let racers = vec![
         apim_sync::bootstrap(),
         rsync::filling(rsync::DAEMON, Way::Daemon, &["-a"]),
         rsync::filling(rsync::SSH, Way::Ssh, &["-a"]),
     ];
-    racers.extend(copier::filling(options, &stage, files));
-    let series = race(Wire::Loopback, options.rounds(5), &mut stage, racers);
+    let rounds = options.rounds(5);
+    let mut series = race(Wire::Loopback, rounds, &mut stage, racers);
+    series.extend(copier::filling(options, rounds, &mut stage, files));
     let series = series.into_iter().map(Series::in_seconds).collect();
     let work = format!("bootstrap {files} files; apim-sync: durable");
     let (daemon, ssh) = if id == "W1" { (0.6, 0.3) } else { (0.7, 0.4) };

@@ -19,12 +19,11 @@ const ALL: [&str; 2] = ["-a", "--delete"];
 /// One-shot commands of cold processes.
 pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
     let mut stage = Stage::of_many(options)?.in_step()?;
-    let mut racers = vec![
+    let racers = vec![
         apim_sync::cold_push(),
         rsync::whole(rsync::DAEMON, Way::Daemon, &ALL),
         rsync::whole(rsync::SSH, Way::Ssh, &ALL),
     ];
-    racers.extend(copier::looking(options, &stage));
     let rounds = options.rounds(5);
     let mut series = race(Wire::Loopback, rounds, &mut stage, racers);
     let quick = vec![apim_sync::asked(
@@ -32,6 +31,7 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
         &["verify", "--quick"],
     )];
     series.extend(race(Wire::Loopback, rounds, &mut stage, quick));
+    series.extend(copier::looking(options, rounds, &mut stage));
     let series = series.into_iter().map(Series::in_seconds).collect();
     let work = "nothing changed in 100,000 files, cold command";
     let row = Row::new("W3", work, Unit::Seconds, series).to(rsync::DAEMON);
