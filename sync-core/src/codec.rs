@@ -20,6 +20,7 @@ pub use bincode::{Decode, Encode};
 use crate::{
     content::ContentId,
     entry::{Entry, FileEntry, Mode, Mtime},
+    fence::{Lineage, Promotion},
     generation::{Action, Change, Epoch, Generation, GenerationHeader, Position, TreeName},
     limits::{FILE_BYTES_MAX, FRAME_BYTES_MAX, PATH_BYTES_MAX, TRIE_FANOUT, TRIE_LEAF_ENTRIES_MAX},
     manifest::{NodeView, Root},
@@ -261,6 +262,12 @@ through!(
             root,
         })
     }
+);
+through!(
+    Lineage,
+    Vec<Promotion>,
+    |lineage| lineage.promotions().to_vec(),
+    |promotions| Lineage::new(promotions).map_err(invalid)
 );
 through!(
     GenerationHeader,

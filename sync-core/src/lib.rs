@@ -12,6 +12,7 @@ pub mod codec;
 pub mod content;
 pub mod entry;
 pub mod exclude;
+pub mod fence;
 pub mod generation;
 mod glob;
 pub mod guard;
