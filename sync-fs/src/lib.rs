@@ -14,6 +14,7 @@ pub mod root;
 pub mod scan;
 pub mod source;
 pub mod state;
+pub mod stint;
 
 pub use replica::Replica;
 pub use root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat, StatKey, Target};

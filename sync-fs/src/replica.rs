@@ -28,6 +28,7 @@ mod prepared;
 mod recent;
 mod recover;
 mod reserve;
+mod returning;
 mod run;
 mod stream;
 mod swap;
@@ -35,7 +36,7 @@ mod swap;
 use sync_core::{Manifest, Position};
 
 pub use apply::{Applied, ApplyError};
-pub use aside::Aside;
+pub use aside::{Aside, KeptAside, kept_aside};
 pub use checkpoint::{CheckpointError, Unsaved};
 pub use commit::{CommitError, Committed};
 pub use drift::{AdoptError, Drift, DriftKind, Drifted};
@@ -50,6 +51,7 @@ use checkpoint::Unsynced;
 use contents::Contents;
 use recent::RecentSeconds;
 use reserve::Reserve;
+use returning::Returning;
 
 /// The passive side of one tree.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub struct Replica {
     reserve: Reserve,
     /// A generation that is durable and not wholly applied.
     pending: Option<Pending>,
+    /// There while what stands in the tree was an active's.
+    returning: Option<Returning>,
     recent: RecentSeconds,
     unsynced: Unsynced,
     recipes: Recipes,

@@ -155,6 +155,7 @@ impl Replica {
         };
         let judge = Judge {
             agreed: &self.agreed,
+            owned: self.owned(),
             history: &History::new(),
         };
         Ok(has_content(judge.content(&self.root, path, &stat)?, file))

@@ -142,6 +142,7 @@ impl Replica {
                 root: &self.root,
                 work: &self.work,
                 agreed: &self.agreed,
+                owned: self.returning.as_ref().map(|returning| &returning.known),
                 preset: self.options.preset,
                 exclude: &self.options.exclude,
                 contents: &mut self.contents,
@@ -180,6 +181,7 @@ impl Replica {
         for kept in &outcome.kept_aside {
             self.unsynced.note_aside(kept);
         }
+        self.has_returned();
         // After a rebuild nobody knows whether the rest is as agreed: the root is
         // that of what is, so that a peer sees it.
         self.position = Position {

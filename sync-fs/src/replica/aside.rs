@@ -5,12 +5,13 @@
 
 use std::{
     fmt,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use sync_core::{Generation, Mode, RelPath};
 
-use crate::root::{Cause, DiskError, Root};
+use crate::root::{AbsentIsNone, Cause, DiskError, Kind, Root};
 
 pub(super) const ASIDE: &[u8] = b"aside";
 
@@ -31,6 +32,62 @@ impl fmt::Display for Aside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is kept as `{}`", self.path, self.kept_at)
     }
+}
+
+/// One thing that was kept aside at some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptAside {
+    /// Where it stood in the tree, or a hash of that where it is too long.
+    pub path: RelPath,
+    /// Where it is, in the work directory.
+    pub kept_at: RelPath,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The files and links that were kept aside, at most `most` of them.
+///
+/// # Errors
+/// Where the work directory cannot be read.
+pub fn kept_aside(work_dir: &Path, most: usize) -> Result<Vec<KeptAside>, DiskError> {
+    let Ok(work) = Root::open(work_dir) else {
+        return Ok(Vec::new()); // made by the first start
+    };
+    let mut kept = Vec::new();
+    let mut directories = vec![legal(RelPath::new(ASIDE))];
+    while let Some(directory) = directories.pop() {
+        for listed in work
+            .list(Some(&directory))
+            .absent_is_none()?
+            .into_iter()
+            .flatten()
+        {
+            let Ok(kept_at) = directory.join(&listed.name) else {
+                continue; // no name that this program made
+            };
+            if listed.stat.kind == Kind::Directory {
+                directories.push(kept_at);
+            } else if kept.len() < most
+                && let Some(path) = below_run(&kept_at)
+            {
+                kept.push(KeptAside {
+                    path,
+                    kept_at,
+                    bytes: listed.stat.key.length,
+                });
+            }
+        }
+    }
+    kept.sort_by(|one, other| one.kept_at.cmp(&other.kept_at));
+    Ok(kept)
+}
+
+/// What follows `aside/<run>/`.
+fn below_run(kept_at: &RelPath) -> Option<RelPath> {
+    let bytes = kept_at.as_bytes();
+    let mut slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let (at, _) = slashes.nth(1)?;
+    RelPath::new(&bytes[at + 1..]).ok()
 }
 
 /// The aside directory of one run; made when it is first needed.

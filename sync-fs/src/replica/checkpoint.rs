@@ -157,6 +157,7 @@ impl Replica {
             .journal_mut()
             .reset(&self.work, self.position)?;
         self.unsynced = Unsynced::default();
+        self.forget_return().map_err(CheckpointError::Snapshot)?;
         // The checkpoint stands; what is left over only takes space.
         let cleaned = self.contents.remove_applied(&self.work);
         let reserved = self.reserve.take(&self.work);

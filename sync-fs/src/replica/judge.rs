@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use sync_core::{ContentId, Entry, FileEntry, RelPath};
+use sync_core::{ContentId, Entry, FileEntry, Manifest, RelPath};
 
-use super::contents::hash;
+use super::{contents::hash, returning::is_known_content};
 use crate::{
     observed::{Observed, Seen},
     root::{AbsentIsNone, Cause, DiskError, Kind, Root, Stat, StatKey},
@@ -21,6 +21,8 @@ pub(super) type History = BTreeMap<RelPath, Vec<ContentId>>;
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) agreed: &'a Observed,
+    /// What alone is ours of it, where that is not all.
+    pub(super) owned: Option<&'a Manifest>,
     pub(super) history: &'a History,
 }
 
@@ -62,12 +64,12 @@ impl Judge<'_> {
             Content::Blank(_) => return true,
             Content::Unknown => return false,
         };
-        let agreed = self.agreed.manifest().file(path);
+        let owned = self.owned.unwrap_or(self.agreed.manifest());
         let in_history = || {
             let at_path = self.history.get(path);
             at_path.is_some_and(|contents| contents.contains(&content))
         };
-        agreed.is_some_and(|file| file.content == content) || in_history()
+        is_known_content(owned, path, content) || in_history()
     }
 
     /// Whether what stands at `at` of `root`, and belongs to `path`, is
@@ -84,7 +86,7 @@ impl Judge<'_> {
         match stat.kind {
             Kind::File => Ok(self.is_ours(path, read_content(root, at)?)),
             Kind::Directory => Ok(agreed.is_some_and(|it| it.is_directory())),
-            Kind::Symlink => match agreed {
+            Kind::Symlink => match self.owned.map_or(agreed, |owned| owned.get(path)) {
                 Some(Entry::Symlink { target }) => {
                     let text = root.read_link(at).absent_is_none()?;
                     Ok(text.is_none_or(|text| text == target))
@@ -103,8 +105,9 @@ impl Judge<'_> {
         stat: &Stat,
     ) -> Result<bool, DiskError> {
         match self.proven(path, stat) {
-            Some(_) => Ok(true),
-            None => self.is_known(root, path, path, stat),
+            Some(_) if self.owned.is_none() => Ok(true),
+            Some(Entry::File(file)) => Ok(self.is_ours(path, Content::Known(file.content))),
+            _ => self.is_known(root, path, path, stat),
         }
     }
 }

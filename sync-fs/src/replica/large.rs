@@ -124,6 +124,7 @@ impl Replica {
         let history = History::new();
         let judge = Judge {
             agreed: &self.agreed,
+            owned: self.owned(),
             history: &history,
         };
         let agreed = judge.proven(&path, &stat);

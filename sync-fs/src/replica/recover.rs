@@ -31,6 +31,7 @@ use super::{
     prepared::{self, Prepared},
     recent::RecentSeconds,
     reserve::Reserve,
+    returning::Returning,
     with_causes,
 };
 use crate::{
@@ -94,6 +95,9 @@ pub enum Basis {
     New,
     /// The snapshot, which is whole and joins with the journal.
     Snapshot,
+    /// The disk, read in full: this node was active before, and what it had then
+    /// was agreed with nobody who is active now.
+    Returned,
     /// The disk, read in full, and why the snapshot was of no use. The position
     /// may not be one a peer knows: compare.
     Rebuilt(String),
@@ -136,17 +140,23 @@ impl Replica {
         };
         let (journal, mut found) =
             Journal::open(&work, &options.tree, base, options.journal_bytes)?;
-        let start = Start::of(loaded, &mut found);
+        let mut start = Start::of(loaded, &mut found);
+        let returning = Returning::of(&work)?;
         let root_replaced = match start.identity {
             Some(identity) => root.identity()? != identity,
             None => false,
         };
+        let untouched = found.commits.is_empty() && !root_replaced;
+        if returning.is_some() && untouched && start.basis == Basis::Snapshot {
+            start.basis = Basis::Returned;
+        }
         let mut replica = Self {
             reserve: Reserve::new(options.reserve_bytes),
             contents: Contents::new(journal),
             position: start.position,
             agreed: start.agreed,
             pending: None,
+            returning,
             recent: RecentSeconds::default(),
             unsynced: Unsynced::default(),
             recipes: Recipes::default(),
@@ -174,7 +184,7 @@ impl Replica {
         commits: Vec<Commit>,
         recovery: &mut Recovery,
     ) -> Result<(), ReplicaError> {
-        if matches!(recovery.basis, Basis::Rebuilt(_)) {
+        if matches!(recovery.basis, Basis::Rebuilt(_) | Basis::Returned) {
             let Position {
                 epoch, generation, ..
             } = self.position;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sync_core::{
-    Action, Change, ContentId, Entry, FileEntry, Mode, Preset, RelPath,
+    Action, Change, ContentId, Entry, FileEntry, Manifest, Mode, Preset, RelPath,
     artifact::artifact_name,
     exclude::Rules,
     journal::{Place, Placed},
@@ -38,6 +38,7 @@ pub(super) struct Around<'a> {
     pub(super) root: &'a Root,
     pub(super) work: &'a Root,
     pub(super) agreed: &'a Observed,
+    pub(super) owned: Option<&'a Manifest>,
     pub(super) preset: Preset,
     pub(super) exclude: &'a Rules,
     pub(super) contents: &'a mut Contents,
@@ -60,6 +61,7 @@ pub(super) struct Run<'a> {
     pub(super) root: &'a Root,
     pub(super) work: &'a Root,
     pub(super) agreed: &'a Observed,
+    owned: Option<&'a Manifest>,
     pub(super) contents: &'a mut Contents,
     pub(super) changes: &'a [Placed],
     pub(super) aside: AsideRun,
@@ -77,6 +79,7 @@ impl<'a> Run<'a> {
             root: around.root,
             work: around.work,
             agreed: around.agreed,
+            owned: around.owned,
             contents: around.contents,
             changes: &pending.changes,
             aside: AsideRun::new(pending.position.generation),
@@ -97,6 +100,7 @@ impl<'a> Run<'a> {
     pub(super) fn judge(&self) -> Judge<'a> {
         Judge {
             agreed: self.agreed,
+            owned: self.owned,
             history: self.history,
         }
     }

@@ -28,6 +28,7 @@ use super::sealed::{self, Format, Opened, Reader, Writer};
 use crate::{
     observed::Observed,
     root::{DiskError, Identity, Root},
+    stint::{STATE, name},
 };
 
 const FORMAT: Format = Format {
@@ -76,17 +77,18 @@ pub enum Loaded {
 
 type Head = (Position, (u64, u64), u64);
 
-fn file_name() -> sync_core::RelPath {
-    sync_core::RelPath::new(b"state").expect("a plain name is a path")
-}
-
 impl Snapshot<'_> {
     /// Puts the snapshot into the work directory in place of the last one.
     ///
     /// # Errors
     /// Where writing or syncing fails; the last snapshot then still stands.
     pub fn save(&self, work: &Root) -> Result<(), DiskError> {
-        sealed::write(work, &file_name(), &FORMAT, |writer| self.fill(writer))
+        self.save_as(work, STATE)
+    }
+
+    /// Puts it there under another name.
+    pub(crate) fn save_as(&self, work: &Root, file: &[u8]) -> Result<(), DiskError> {
+        sealed::write(work, &name(file), &FORMAT, |writer| self.fill(writer))
     }
 
     /// The size of the last snapshot; 0 where there is none.
@@ -117,7 +119,12 @@ impl TreeState {
     /// Reads the snapshot of a work directory.
     #[must_use]
     pub fn load(work: &Root) -> Loaded {
-        match sealed::open(work, &file_name(), &FORMAT) {
+        Self::load_from(work, STATE)
+    }
+
+    /// Reads one that has another name.
+    pub(crate) fn load_from(work: &Root, file: &[u8]) -> Loaded {
+        match sealed::open(work, &name(file), &FORMAT) {
             Opened::Missing => Loaded::Missing,
             Opened::Damaged(reason) => Loaded::Damaged(reason),
             Opened::Whole(reader) => match read(reader) {

@@ -16,4 +16,5 @@ mod model;
 mod power;
 mod prepared;
 mod recovery;
+mod returning;
 mod world;
