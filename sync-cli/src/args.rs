@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Pause(Pause),
     Resume(Resume),
     Release(Release),
+    Promote(Promote),
+    Demote(Demote),
     Config(config::Config),
     Demo(Demo),
     Completions(Completions),
@@ -408,6 +410,49 @@ pub(crate) struct Release {
     /// The plan's id: sixteen hexadecimal digits
     #[arg(value_parser = values::plan)]
     pub(crate) plan: String,
+}
+
+/// Make this passive node the active
+///
+/// The active sends what it has not sent yet and turns passive; then this node
+/// becomes active. An active that cannot be reached turns passive when it is
+/// back, and keeps aside what only it has. With or without a daemon on this node.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync promote -n             # what would be done?
+  apim-sync promote --confirm apim-2   # decide a conflict for this node")]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    pub(crate) change: RoleChange,
+}
+
+/// Make this active node a passive
+///
+/// A peer gets everything first. Nobody is active until `promote` on a peer.
+/// Refused while no peer could take over, unless --confirm repeats this node's
+/// name.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync demote -n
+  apim-sync demote --confirm apim-1    # although no peer can take over")]
+pub(crate) struct Demote {
+    #[command(flatten)]
+    pub(crate) change: RoleChange,
+}
+
+/// What both changes of role take.
+#[derive(Args, Debug)]
+pub(crate) struct RoleChange {
+    /// Show what would be done and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// This node's name: accept what stands in the way
+    #[arg(long, value_name = "NODE")]
+    pub(crate) confirm: Option<String>,
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
 }
 
 /// Show the main job on this machine: two nodes, real artifacts, a verify

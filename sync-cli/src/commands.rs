@@ -22,6 +22,7 @@ mod pairing;
 mod pause;
 mod push;
 mod release;
+mod role;
 mod status;
 mod trust;
 mod verify;
@@ -64,6 +65,8 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(_) => pause::resume(context).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Promote(args) => role::promote(context, args.change).await,
+        Command::Demote(args) => role::demote(context, args.change).await,
         Command::Config(args) => config::run(context, args.command),
         Command::Demo(args) => demo::run(context, args).await,
         Command::Completions(args) => manual::completions(context, &args),

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::{
     content::ContentId,
+    fence::Lineage,
     generation::{Epoch, GenerationHeader, Position, TreeName},
     limits::TRIE_FANOUT,
     manifest::{NodeView, Root},
@@ -26,9 +27,12 @@ use crate::{
 /// Application protocol name in the TLS handshake.
 pub const ALPN: &[u8] = b"apim-sync/1";
 /// Newest protocol version this build speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Oldest protocol version this build speaks.
 pub const VERSION_OLDEST: u16 = 1;
+/// From this version on a [`Claim`] follows each [`Hello`], and
+/// [`Opening::Handover`] and [`View::LastAgreed`] are known.
+pub const VERSION_OF_CLAIMS: u16 = 2;
 
 /// The first frame on a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -63,6 +67,44 @@ pub enum Opening {
         /// The tree.
         tree: TreeName,
     },
+    /// Passive to active: «I am about to be promoted: send me everything, then
+    /// give way». Answered by [`HandoverAnswer`]s; after
+    /// [`HandoverAnswer::Flushed`] a [`Fence`] follows, or the stream ends and the
+    /// active goes on.
+    Handover,
+}
+
+/// What entitles a node to its role. From version 2 on it follows the [`Hello`]:
+/// the dialer's always, the other's if the dialer speaks that version.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Claim {
+    /// The promotions behind the node's epoch.
+    pub lineage: Lineage,
+    /// Whether the node is active and has found another active: it sends and
+    /// takes nothing until a person has decided.
+    pub halted: bool,
+}
+
+/// What the active answers to [`Opening::Handover`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum HandoverAnswer {
+    /// The work goes on. May come at any time before the others.
+    Working,
+    /// The asker has applied everything, and until the stream ends nothing more is
+    /// sent.
+    Flushed,
+    /// The active is passive now, and will be after a restart.
+    Fenced,
+    /// It stays active.
+    Refused(Refusal),
+}
+
+/// Ends the active's time. The sender has recorded its promotion and is passive
+/// still: it becomes active when this is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Fence {
+    /// The lineage that the promotion is the last of.
+    pub lineage: Lineage,
 }
 
 /// Who is speaking and where its trees stand.
@@ -273,6 +315,9 @@ pub enum View {
     Disk,
     /// The tree on the disk, every byte re-read.
     Deep,
+    /// What is known to be agreed: on a passive the last generation, on an active
+    /// what it had applied when it was promoted. Refused where neither is known.
+    LastAgreed,
 }
 
 /// One step of an audit, asked by the opener.

@@ -15,10 +15,12 @@ use sync_core::{
     Position, RelPath, Root, TreeName,
     blocks::{Decompressor, VOCABULARY},
     codec::{self, Decode, Encode},
+    fence::{Lineage, Promotion},
     manifest::NodeView,
     wire::{
-        AuditAnswer, AuditRequest, Block, FetchAnswer, FetchRequest, HashStart, Hello, Join,
-        JoinAnswer, Offer, Opening, PlanId, Probe, Range, Refusal, Reply, TreeStatus, View,
+        AuditAnswer, AuditRequest, Block, Claim, Fence, FetchAnswer, FetchRequest, HandoverAnswer,
+        HashStart, Hello, Join, JoinAnswer, Offer, Opening, PlanId, Probe, Range, Refusal, Reply,
+        TreeStatus, View,
     },
 };
 
@@ -147,6 +149,7 @@ fn openings() -> Vec<Opening> {
             view: View::Agreed,
         },
         Opening::Catchup { tree: tree() },
+        Opening::Handover,
     ]
 }
 
@@ -185,6 +188,33 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Unable("disk full".into()),
         Refusal::Superseded,
         Refusal::Protocol("bytes left over".into()),
+    ]
+}
+
+fn claim() -> Claim {
+    let promotion = |epoch, node, nonce| Promotion {
+        epoch: Epoch(epoch),
+        node: [node; 32],
+        nonce,
+    };
+    let promotions = vec![
+        Promotion::without_node(Epoch(1)),
+        promotion(2, 0xa1, 7),
+        promotion(2, 0xa2, u64::MAX),
+        promotion(300, 0xa1, 1 << 20),
+    ];
+    Claim {
+        lineage: Lineage::new(promotions).unwrap(),
+        halted: true,
+    }
+}
+
+fn handover_answers() -> Vec<HandoverAnswer> {
+    vec![
+        HandoverAnswer::Working,
+        HandoverAnswer::Flushed,
+        HandoverAnswer::Fenced,
+        HandoverAnswer::Refused(Refusal::Role { active: false }),
     ]
 }
 
@@ -282,7 +312,8 @@ fn lines() -> String {
         "join-answer": [JoinAnswer::Welcome { node: "apim-1".into() }, JoinAnswer::Refused],
         "reply": replies(),
         "refusal": refusals(),
-        "view": [View::Agreed, View::Disk, View::Deep],
+        "view": [View::Agreed, View::Disk, View::Deep, View::LastAgreed],
+        "handover-answer": handover_answers(),
         "audit-request": audit_requests(),
         "audit-answer": audit_answers(),
         "fetch-request": fetch_requests(),
@@ -299,6 +330,13 @@ fn lines() -> String {
     };
     for (name, bytes) in [
         ("block", codec::encode(&block())),
+        ("claim", codec::encode(&claim())),
+        (
+            "fence",
+            codec::encode(&Fence {
+                lineage: claim().lineage,
+            }),
+        ),
         ("put", codec::encode(&put)),
         ("delete", codec::encode(&delete)),
         ("vocabulary", blake3::hash(VOCABULARY).as_bytes().to_vec()),

@@ -15,6 +15,7 @@ use crate::{
     events::{GuardStatus, PeerState, PeerStatus, Status, TreeState, TreeStatus},
     failure::Failure,
     identity::Identity,
+    node::conflict,
     standing::Standing,
     trust::{Peer, TrustStore, Trusted},
 };
@@ -32,7 +33,8 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
         node: config.node.name.to_string(),
         id: identity.id().to_string(),
         role: standing.role,
-        epoch: standing.epoch.0,
+        epoch: standing.epoch().0,
+        conflict: conflict(&standing, config.node.name.as_str()),
         running: false,
         paused: false,
         paused_seconds: None,

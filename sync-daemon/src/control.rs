@@ -62,6 +62,10 @@ pub enum Request {
         /// The plan's id, sixteen hexadecimal digits.
         plan: String,
     },
+    /// Make this passive node the active.
+    Promote(RoleChange),
+    /// Make this active node a passive.
+    Demote(RoleChange),
     /// Take up changed trust and configuration.
     Reload,
 }
@@ -120,6 +124,16 @@ pub struct Bootstrap {
     /// This node's name, typed by someone who accepts that a non-empty,
     /// different tree is replaced.
     pub confirm: Option<String>,
+}
+
+/// Options of a change of role.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleChange {
+    /// This node's name, typed by someone who accepts what stands in the way.
+    pub confirm: Option<String>,
+    /// Report what would be done and change nothing.
+    pub dry_run: bool,
 }
 
 /// One rsync filter rule; the first that matches a path decides.

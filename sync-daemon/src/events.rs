@@ -10,8 +10,8 @@ use sync_core::RelPath;
 mod status;
 
 pub use status::{
-    AppliedState, Drift, DriftKind, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
-    PeerStatus, Role, Status, TreeState, TreeStatus,
+    AppliedState, ConflictStatus, Drift, DriftKind, GuardStatus, HaltedPlan, HeldPath, LastVerify,
+    PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
 };
 
 /// Version of the JSON lines.
@@ -33,6 +33,10 @@ pub enum Event {
     Progress(Progress),
     /// Something a person should read; the request goes on.
     Notice(Notice),
+    /// One step of a change of role, as planned or as done.
+    Step(StepReport),
+    /// What a change of role has made of this node, or would.
+    Standing(StandingReport),
     /// The state of the node.
     Status(Box<Status>),
 }
@@ -251,6 +255,31 @@ pub struct Progress {
     pub unit: Unit,
     /// Bytes moved or read so far.
     pub bytes: u64,
+}
+
+/// One step of a change of role.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StepReport {
+    /// What is done.
+    pub text: String,
+    /// Whether it is only a plan.
+    pub dry_run: bool,
+}
+
+/// What this node is after a change of role.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StandingReport {
+    /// The node's name.
+    pub node: String,
+    /// Its role.
+    pub role: Role,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether that is something new.
+    pub changed: bool,
+    /// Whether nothing was changed because only a plan was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// Something a person should read.

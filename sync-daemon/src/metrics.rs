@@ -97,6 +97,7 @@ async fn request_path(stream: &mut TcpStream) -> std::io::Result<Option<String>>
 /// Healthy: nothing is halted and every peer is connected.
 fn healthz(status: &Status) -> (&'static str, &'static str, String) {
     let halted = status.guard.halted
+        || status.conflict.is_some()
         || status
             .trees
             .iter()
@@ -152,6 +153,11 @@ fn metrics(status: &Status) -> String {
         "paused",
         "Whether sending is paused.",
         &plain(flag(status.paused)),
+    );
+    family(
+        "role_conflict",
+        "Whether another active was found and a person has to decide.",
+        &plain(flag(status.conflict.is_some())),
     );
     family(
         "guard_halted",
@@ -290,6 +296,7 @@ mod tests {
             id: "00".into(),
             role: Role::Active,
             epoch: 3,
+            conflict: None,
             running: true,
             paused_seconds: None,
             paused: false,

@@ -1,17 +1,23 @@
-//! What a node is: its role and its epoch, kept in the state directory.
+//! What a node is: its role, the promotions behind its epoch, and the conflict it
+//! may be in. Kept in the state directory.
 //!
 //! The role decides which way changes flow and comes from nowhere else; the
-//! epoch fences off a former active. Changing either is a promotion's concern.
+//! lineage fences off a former active. When either changes is decided by
+//! [`sync_core::fence`] and by people.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use sync_core::Epoch;
+use serde::{Deserialize, Serialize, de::Error as _};
+use sync_core::{
+    Epoch,
+    fence::{Lineage, Promotion},
+};
 use thiserror::Error;
 
 use crate::{
     events::Role,
     failure::{Failure, FailureKind},
+    identity::NodeId,
     private_file::{self, Kept, PrivateFileError},
 };
 
@@ -20,13 +26,27 @@ const FILE_NAME: &str = "node.toml";
 /// What people who open the file read first.
 const FILE_HEADER: &str = "# What this node is. Written by apim-sync; do not edit.\n";
 
-/// A node's role and epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A node's role, lineage and conflict.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     /// Which way changes flow.
     pub role: Role,
-    /// The node's epoch, at least 1.
-    pub epoch: Epoch,
+    /// The promotions behind the node's epoch.
+    pub lineage: Lineage,
+    /// The other active that this active has found: until a person decides,
+    /// neither sends or takes anything.
+    pub rival: Option<Rival>,
+}
+
+/// A node that was promoted, or made, without knowing of this one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rival {
+    /// What this node calls the peer from which it heard of it.
+    pub name: String,
+    /// That peer.
+    pub node: NodeId,
+    /// The lineage that does not continue ours.
+    pub lineage: Lineage,
 }
 
 /// Why a node does not know what it is.
@@ -68,12 +88,96 @@ impl From<StandingError> for Failure {
     }
 }
 
-/// The form of the file.
+/// The form of the file. One without promotions is of a release that knew none.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StandingFile {
     role: Role,
     epoch: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    promotion: Vec<PromotionForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rival: Option<RivalForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RivalForm {
+    name: String,
+    node: NodeId,
+    promotion: Vec<PromotionForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromotionForm {
+    epoch: u64,
+    /// Of whom; absent where nobody was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<NodeId>,
+    /// Sixteen hexadecimal digits: TOML has no numbers so large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+}
+
+impl From<&Promotion> for PromotionForm {
+    fn from(promotion: &Promotion) -> Self {
+        let is_of_node = promotion.node != [0; 32];
+        Self {
+            epoch: promotion.epoch.0,
+            node: is_of_node.then_some(NodeId(promotion.node)),
+            nonce: is_of_node.then(|| format!("{:016x}", promotion.nonce)),
+        }
+    }
+}
+
+fn forms(lineage: &Lineage) -> Vec<PromotionForm> {
+    lineage
+        .promotions()
+        .iter()
+        .map(PromotionForm::from)
+        .collect()
+}
+
+fn lineage(forms: Vec<PromotionForm>) -> Result<Lineage, toml::de::Error> {
+    let promotion = |form: PromotionForm| {
+        let digits = form.nonce.unwrap_or_else(|| "0".to_owned());
+        let nonce = u64::from_str_radix(&digits, 16).map_err(toml::de::Error::custom)?;
+        Ok(Promotion {
+            epoch: Epoch(form.epoch),
+            node: form.node.map_or([0; 32], |node| node.0),
+            nonce,
+        })
+    };
+    let promotions: Result<Vec<_>, toml::de::Error> = forms.into_iter().map(promotion).collect();
+    Lineage::new(promotions?).map_err(toml::de::Error::custom)
+}
+
+impl TryFrom<StandingFile> for Standing {
+    type Error = toml::de::Error;
+
+    fn try_from(file: StandingFile) -> Result<Self, toml::de::Error> {
+        let own = match file.promotion.is_empty() {
+            true => Lineage::first(Epoch(file.epoch)),
+            false => lineage(file.promotion)?,
+        };
+        if own.epoch() != Epoch(file.epoch) {
+            let why = "the last promotion is not that of the epoch";
+            return Err(toml::de::Error::custom(why));
+        }
+        let rival = file.rival.map(|form| {
+            Ok::<_, toml::de::Error>(Rival {
+                name: form.name,
+                node: form.node,
+                lineage: lineage(form.promotion)?,
+            })
+        });
+        Ok(Self {
+            role: file.role,
+            lineage: own,
+            rival: rival.transpose()?,
+        })
+    }
 }
 
 impl Standing {
@@ -84,10 +188,17 @@ impl Standing {
     pub fn create(state_dir: &Path, role: Role) -> Result<Self, StandingError> {
         let standing = Self {
             role,
-            epoch: Epoch(1),
+            lineage: Lineage::first(Epoch(1)),
+            rival: None,
         };
         private_file::create(&state_dir.join(FILE_NAME), standing.text().as_bytes())?;
         Ok(standing)
+    }
+
+    /// The node's epoch, at least 1.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.lineage.epoch()
     }
 
     /// Reads what [`Standing::create`] or [`Standing::store`] kept.
@@ -99,29 +210,35 @@ impl Standing {
         let Some(bytes) = private_file::read(&path, Kept::Unchanged)? else {
             return Err(StandingError::Missing { path });
         };
-        let parsed = toml::from_slice::<StandingFile>(&bytes);
-        let file = parsed.map_err(|source| StandingError::Damaged {
+        let parsed = toml::from_slice::<StandingFile>(&bytes).and_then(Self::try_from);
+        parsed.map_err(|source| StandingError::Damaged {
             path,
             source: Box::new(source),
-        })?;
-        Ok(Self {
-            role: file.role,
-            epoch: Epoch(file.epoch),
         })
     }
 
-    /// Keeps a changed role or epoch; durable when it returns.
+    /// Keeps a changed standing; durable when it returns.
     ///
     /// # Errors
     /// When the file cannot be written; the old one is then still there.
-    pub fn store(self, state_dir: &Path) -> Result<(), StandingError> {
+    pub fn store(&self, state_dir: &Path) -> Result<(), StandingError> {
         private_file::replace(&state_dir.join(FILE_NAME), self.text().as_bytes())?;
         Ok(())
     }
 
-    fn text(self) -> String {
-        let (role, epoch) = (self.role.name(), self.epoch);
-        format!("{FILE_HEADER}role = \"{role}\"\nepoch = {epoch}\n")
+    fn text(&self) -> String {
+        let file = StandingFile {
+            role: self.role,
+            epoch: self.epoch().0,
+            promotion: forms(&self.lineage),
+            rival: self.rival.as_ref().map(|rival| RivalForm {
+                name: rival.name.clone(),
+                node: rival.node,
+                promotion: forms(&rival.lineage),
+            }),
+        };
+        let body = toml::to_string(&file).expect("names and numbers are TOML");
+        format!("{FILE_HEADER}{body}")
     }
 }
 
@@ -135,11 +252,17 @@ mod tests {
         let error = Standing::load(directory.path()).unwrap_err();
         assert!(matches!(error, StandingError::Missing { .. }));
         let made = Standing::create(directory.path(), Role::Passive).unwrap();
-        assert_eq!(made.epoch, Epoch(1));
+        assert_eq!(made.epoch(), Epoch(1));
         assert_eq!(Standing::load(directory.path()).unwrap(), made);
+        let rival = made.lineage.promote([], [2; 32], 5);
         let promoted = Standing {
             role: Role::Active,
-            epoch: Epoch(2),
+            lineage: made.lineage.promote([], [1; 32], u64::MAX),
+            rival: Some(Rival {
+                name: "apim-2".into(),
+                node: NodeId([2; 32]),
+                lineage: rival,
+            }),
         };
         promoted.store(directory.path()).unwrap();
         assert_eq!(Standing::load(directory.path()).unwrap(), promoted);
@@ -155,5 +278,17 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 12]).unwrap();
         let error = Standing::load(directory.path()).unwrap_err();
         assert!(matches!(error, StandingError::Damaged { .. }));
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_release_is_the_first_lineage_of_its_epoch() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        private_file::create(&path, b"role = \"active\"\nepoch = 3\n").unwrap();
+        let standing = Standing::load(directory.path()).unwrap();
+        assert_eq!(standing.lineage, Lineage::first(Epoch(3)));
+        let lying = b"role = \"active\"\nepoch = 3\n[[promotion]]\nepoch = 2\n";
+        private_file::replace(&path, lying).unwrap();
+        assert!(Standing::load(directory.path()).is_err());
     }
 }

@@ -9,7 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 /// Closures waiting for one tree's thread. Senders wait beyond that.
 const QUEUE_MAX: usize = 64;
 
-type Work<T> = Box<dyn FnOnce(&mut T) + Send>;
+enum Work<T> {
+    Run(Box<dyn FnOnce(&mut T) + Send>),
+    /// Drop the state and end; answered when that is done.
+    Stop(oneshot::Sender<()>),
+}
 
 /// The tree's thread is gone: it panicked, or the node is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,8 +56,20 @@ impl<T: 'static> TreeThread<T> {
                 if opened.send(Ok(())).is_err() {
                     return;
                 }
+                let mut stopped = None;
                 while let Some(work) = work.blocking_recv() {
-                    work(&mut state);
+                    match work {
+                        Work::Run(work) => work(&mut state),
+                        Work::Stop(answer) => {
+                            stopped = Some(answer);
+                            break;
+                        }
+                    }
+                }
+                // Whoever opens the tree next is its only owner.
+                drop((state, work));
+                if let Some(stopped) = stopped {
+                    let _ = stopped.send(());
                 }
             })
             .map_err(|_| Stopped)?;
@@ -73,11 +89,21 @@ impl<T: 'static> TreeThread<T> {
         work: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let boxed: Work<T> = Box::new(move |state| {
+        let boxed = Work::Run(Box::new(move |state: &mut T| {
             let _ = answer.send(work(state));
-        });
+        }));
         self.queue.send(boxed).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Ends the thread after the work that was sent before, and waits until its
+    /// state is dropped. Whoever asks it afterwards hears that it has stopped.
+    pub(crate) async fn stop(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Work::Stop(answer)).await.is_ok() {
+            // A thread that panicked has dropped its state as well.
+            let _ = answered.await;
+        }
     }
 }
 
@@ -105,6 +131,21 @@ mod tests {
             .unwrap();
         assert_eq!(thread.run(|()| panic!("bug")).await, Err::<(), _>(Stopped));
         assert_eq!(thread.run(|()| ()).await, Err(Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_thread_has_dropped_its_state() {
+        let state = std::sync::Arc::new(());
+        let held = std::sync::Arc::clone(&state);
+        let thread = TreeThread::start("t", || Ok::<_, ()>(held))
+            .await
+            .unwrap()
+            .unwrap();
+        let clone = thread.clone();
+        thread.stop().await;
+        assert_eq!(std::sync::Arc::strong_count(&state), 1);
+        assert_eq!(clone.run(|_| ()).await, Err(Stopped));
+        thread.stop().await;
     }
 
     #[tokio::test]

@@ -27,7 +27,8 @@ use crate::{
 pub(crate) const STATE: &[u8] = b"state";
 /// What was agreed when this node last stopped being passive.
 pub(crate) const AGREED: &[u8] = b"agreed";
-/// There while what stands in the tree was not agreed with the active.
+/// There from the time when the tree becomes an active's until, under a passive
+/// again, what stands in it is agreed.
 pub(crate) const RETURNING: &[u8] = b"returning";
 
 /// Why one role cannot take over from the other.
@@ -75,11 +76,25 @@ pub fn begin_active(options: ReplicaOptions) -> Result<(), StintError> {
     }
     replica.hand_over()?;
     drop(replica);
+    mark_active(&work_dir)?;
     let work = Root::open(&work_dir)?;
-    work.remove_file(&name(RETURNING)).absent_is_none()?;
     // Last: without it the work directory is an active's.
     work.remove_file(&name(b"journal")).absent_is_none()?;
     work.sync_directory(None)?;
+    Ok(())
+}
+
+/// Notes that the tree is an active's from now on, whatever else comes to be
+/// saved of it.
+///
+/// # Errors
+/// Where the work directory cannot be written.
+pub fn mark_active(work_dir: &Path) -> Result<(), StintError> {
+    let work = Root::open(work_dir)?;
+    if work.stat(&name(RETURNING))?.is_none() {
+        work.create_file(&name(RETURNING))?.sync_all()?;
+        work.sync_directory(None)?;
+    }
     Ok(())
 }
 
@@ -94,9 +109,9 @@ pub fn begin_passive(work_dir: &Path) -> Result<bool, StintError> {
     }
     let work = Root::open(work_dir)?;
     let is = |file: &[u8]| work.stat(&name(file)).map(|stat| stat.is_some());
-    if is(STATE)? && !is(b"journal")? && !is(RETURNING)? {
-        work.create_file(&name(RETURNING))?.sync_all()?;
-        work.sync_directory(None)?;
+    // An active of an earlier release left no mark.
+    if is(STATE)? && !is(b"journal")? {
+        mark_active(work_dir)?;
     }
     Ok(is(RETURNING)?)
 }

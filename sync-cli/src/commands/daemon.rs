@@ -61,6 +61,7 @@ async fn serve(node: &Node) -> Result<Infallible, Failure> {
             FailureKind::Failed,
             "answering requests: the control socket was closed",
         )),
+        failed = node.failed() => Err(failed),
         failed = reload_on_hangup(&handle) => failed,
         never = feed_watchdog() => match never {},
     }

@@ -68,6 +68,10 @@ type Finding = (Level, String);
 fn findings(status: &Status) -> Vec<Finding> {
     let down = (Level::Critical, "the daemon does not run".to_owned());
     let mut found: Vec<Finding> = (!status.running).then_some(down).into_iter().collect();
+    found.extend(status.conflict.as_ref().map(|conflict| {
+        let text = format!("conflict of roles with {}", conflict.peer);
+        (Level::Critical, text)
+    }));
     found.extend(status.trees.iter().filter_map(tree));
     for peer in &status.peers {
         found.extend(

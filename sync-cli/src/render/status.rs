@@ -16,6 +16,7 @@ const PATHS_SHOWN_MAX: usize = 20;
 /// The whole screen; `now_s` is the time in seconds since 1970.
 pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let mut lines = vec![head(status)];
+    lines.extend(conflict(status));
     lines.extend(paused(status));
     section(&mut lines, "trees", status.trees.iter().map(tree));
     let peers = status.peers.iter().flat_map(|it| peer(it, now_s));
@@ -48,6 +49,14 @@ fn head(status: &Status) -> Line {
     } else {
         line.paint(Paint::Red, "  daemon not running")
     }
+}
+
+fn conflict(status: &Status) -> Option<Line> {
+    let conflict = status.conflict.as_ref()?;
+    Some(Line::painted(Paint::Red, "conflict ").text(format!(
+        "with {} (epoch {}): {}",
+        conflict.peer, conflict.peer_epoch, conflict.detail
+    )))
 }
 
 fn paused(status: &Status) -> Option<Line> {
@@ -199,6 +208,7 @@ pub(crate) mod tests {
             node: "apim-1".into(),
             id: "aa11".into(),
             role: Role::Active,
+            conflict: None,
             epoch: 3,
             running: true,
             paused: false,

@@ -36,6 +36,10 @@ pub struct Status {
     pub role: Role,
     /// Its epoch.
     pub epoch: u64,
+    /// The other active that this active has found: it sends and takes nothing
+    /// until a person has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictStatus>,
     /// Whether its daemon runs; if not, this is what the disk knows.
     pub running: bool,
     /// Seconds until sending goes on by itself, if paused for a time.
@@ -54,6 +58,17 @@ pub struct Status {
     pub drift: Vec<Drift>,
     /// Paths on this active that are not sent for now.
     pub held: Vec<HeldPath>,
+}
+
+/// Another node that was made active without knowing of this one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictStatus {
+    /// The peer from which this node heard of it.
+    pub peer: String,
+    /// The epoch of the other.
+    pub peer_epoch: u64,
+    /// What it means and what to do.
+    pub detail: String,
 }
 
 /// Whether a tree can be synchronised.

@@ -184,8 +184,8 @@ async fn connected(
         );
     };
     let connected = super::network::connect(shared, id, address).await;
-    let (connection, hello) = connected.map_err(|error| error.failure(doing))?;
-    if !hello.active {
+    let (connection, theirs) = connected.map_err(|error| error.failure(doing))?;
+    if !theirs.hello.active {
         return Err(Failure::new(
             FailureKind::Role,
             format!("{doing}: that node is passive too"),
@@ -194,7 +194,7 @@ async fn connected(
     }
     let (session_shared, session_connection) = (Arc::clone(shared), connection.clone());
     sessions.spawn(async move {
-        session::run(&session_shared, id, session_connection, hello).await;
+        session::run(&session_shared, id, session_connection, theirs).await;
     });
     Ok(connection)
 }

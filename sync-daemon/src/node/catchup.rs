@@ -41,8 +41,9 @@ pub(super) async fn serve(
     mut stream: Stream,
     tree: &TreeName,
 ) -> Result<(), SessionError> {
-    let Some(active) = shared.active_tree(tree) else {
-        let refusal = if shared.is_active() {
+    let led = shared.active_tree(tree).filter(|_| shared.leads());
+    let Some(active) = led else {
+        let refusal = if shared.leads() {
             Refusal::UnknownTree(tree.clone())
         } else {
             Refusal::Role { active: false }

@@ -5,32 +5,39 @@
 
 use std::{path::Path, sync::Arc};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     config::Config,
     control::{BoxFuture, Handler, Request},
     events::Event,
-    failure::Failure,
+    failure::{Failure, FailureKind},
     identity::NodeId,
-    metrics,
 };
 
 mod active;
 mod audit;
 mod bootstrap;
 mod catchup;
+mod contacts;
 mod cutter;
+mod demotion;
 mod directories;
 mod drift;
 mod error;
+mod fencing;
 mod fetch;
+mod handover;
 mod keeper;
 mod network;
 mod open;
 mod passive;
 mod peers;
 mod picture;
+mod promotion;
 mod publisher;
 mod push;
 mod push_request;
@@ -40,10 +47,13 @@ mod report;
 mod session;
 mod shared;
 mod status;
+mod stints;
 mod verify;
 mod working;
 
 use shared::Shared;
+pub(crate) use status::conflict;
+use stints::{Current, Stint};
 
 /// How a node is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,17 +64,22 @@ pub enum NodeMode {
     OneShot,
 }
 
-/// A running node. It works until [`Node::stop`]; dropping it ends it without
-/// saving what was observed, which costs a later start some reading.
+/// A running node, in one role after the other. It works until [`Node::stop`];
+/// dropping it ends it without saving what was observed, which costs a later
+/// start some reading.
 pub struct Node {
-    shared: Arc<Shared>,
-    mode: NodeMode,
-    tasks: JoinSet<()>,
+    base: Arc<open::Base>,
+    current: watch::Receiver<Current>,
+    stop: Arc<Notify>,
+    stints: JoinSet<Result<(), Failure>>,
 }
 
 /// Answers requests about a [`Node`]; cheap to clone and to share.
 #[derive(Clone)]
-pub struct NodeHandle(Arc<Shared>);
+pub struct NodeHandle {
+    mode: NodeMode,
+    current: watch::Receiver<Current>,
+}
 
 impl Node {
     /// Takes the lock, opens every tree (recovering first) and begins to work.
@@ -78,43 +93,64 @@ impl Node {
         config_file: Option<std::path::PathBuf>,
         mode: NodeMode,
     ) -> Result<Self, Failure> {
-        let mut tasks = JoinSet::new();
-        let shared = open::node(config, config_file, mode, &mut tasks).await?;
-        network::start(&shared, mode, &mut tasks);
-        if let (NodeMode::Daemon, Some(listen)) = (mode, &shared.config.metrics) {
-            let listener = open::metrics(listen).await?;
-            let told = Arc::clone(&shared);
-            tasks.spawn(metrics::serve(listener, move || status::of(&told)));
-        }
+        let base = Arc::new(open::base(config, config_file, mode)?);
+        let first = Stint::open(&base).await?;
+        let (sender, current) = watch::channel(Current::Open(Arc::clone(&first.shared)));
+        let stop = Arc::new(Notify::new());
+        let mut stints = JoinSet::new();
+        stints.spawn(stints::run(
+            Arc::clone(&base),
+            first,
+            sender,
+            Arc::clone(&stop),
+        ));
         Ok(Self {
-            shared,
-            mode,
-            tasks,
+            base,
+            current,
+            stop,
+            stints,
         })
     }
 
-    /// Who answers requests.
+    /// Who answers requests, through every change of role.
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
-        NodeHandle(Arc::clone(&self.shared))
+        NodeHandle {
+            mode: self.base.mode,
+            current: self.current.clone(),
+        }
     }
 
     /// The node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.shared.id
+        self.base.id
     }
 
     /// Where it listens, with the port that port 0 became.
     #[must_use]
     pub fn local_address(&self) -> std::net::SocketAddr {
-        self.shared.endpoint.local_address()
+        self.base.endpoint.local_address()
     }
 
     /// Where its control socket belongs.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
-        &self.shared.config.node.state_dir
+        &self.base.config.node.state_dir
+    }
+
+    /// Waits until the node cannot go on: it changed its role, and its trees
+    /// cannot be opened for the new one.
+    pub async fn failed(&self) -> Failure {
+        let mut current = self.current.clone();
+        let failed = current
+            .wait_for(|current| matches!(current, Current::Failed(_)))
+            .await;
+        match failed.map(|current| current.clone()) {
+            Ok(Current::Failed(failure)) => failure,
+            _ => Failure::new(FailureKind::Failed, "running the node: it has stopped")
+                .hint("this is a defect of apim-sync: please report it with the daemon's log"),
+        }
     }
 
     /// Stops cleanly: tells the peers, finishes what the disks have begun, and
@@ -127,14 +163,24 @@ impl Node {
     /// When a tree's state cannot be saved; nothing that was acknowledged is
     /// lost by that.
     pub async fn stop(mut self) -> Result<(), Failure> {
-        self.tasks.shutdown().await;
-        self.shared.endpoint.close().await;
-        self.shared.save(self.mode).await
+        self.stop.notify_one();
+        let stopped = self.stints.join_next().await;
+        self.base.endpoint.close().await;
+        match stopped {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(panic)) => Err(Failure::caused_by(
+                FailureKind::Failed,
+                "stopping the node",
+                &panic,
+            )),
+            None => Ok(()),
+        }
     }
 }
 
 impl NodeHandle {
-    /// Does one request.
+    /// Does one request. While the node changes its role it waits; a request that
+    /// such a change overtakes fails and says so.
     ///
     /// # Errors
     /// As each request says.
@@ -143,18 +189,44 @@ impl NodeHandle {
         request: Request,
         events: mpsc::Sender<Event>,
     ) -> Result<(), Failure> {
-        let shared = &self.0;
-        match request {
-            Request::Status => status::report(shared, &events).await,
-            Request::Push(push) => push_request::run(shared, push, &events).await,
-            Request::Verify(verify) => verify::run(shared, verify, &events).await,
-            Request::Bootstrap(bootstrap) => bootstrap::run(shared, bootstrap, &events).await,
-            Request::Pause { seconds } => shared.pause(seconds),
-            Request::Resume => shared.resume(),
-            Request::Release { plan } => shared.release(&plan),
-            Request::Reload => network::reload(shared),
+        let mut current = self.current.clone();
+        let shared = stints::opened(&mut current).await?;
+        let changes_role = matches!(request, Request::Promote(_) | Request::Demote(_));
+        let work = answer(&shared, request, &events);
+        let changed = if changes_role {
+            work.await?
+        } else {
+            tokio::select! {
+                outcome = work => outcome?,
+                overtaken = shared.stint_ended() => return Err(overtaken),
+            }
+        };
+        if changed && self.mode == NodeMode::Daemon {
+            stints::opened_after(&mut current, &shared).await?;
         }
+        Ok(())
     }
+}
+
+/// Does a request; whether that changed this node's role.
+async fn answer(
+    shared: &Arc<Shared>,
+    request: Request,
+    events: &mpsc::Sender<Event>,
+) -> Result<bool, Failure> {
+    match request {
+        Request::Promote(options) => return promotion::promote(shared, &options, events).await,
+        Request::Demote(options) => return demotion::demote(shared, &options, events).await,
+        Request::Status => status::report(shared, events).await,
+        Request::Push(push) => push_request::run(shared, push, events).await,
+        Request::Verify(verify) => verify::run(shared, verify, events).await,
+        Request::Bootstrap(bootstrap) => bootstrap::run(shared, bootstrap, events).await,
+        Request::Pause { seconds } => shared.pause(seconds),
+        Request::Resume => shared.resume(),
+        Request::Release { plan } => shared.release(&plan),
+        Request::Reload => network::reload(shared),
+    }?;
+    Ok(false)
 }
 
 impl Handler for NodeHandle {

@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sync_core::wire::Hello;
 use tokio::{
     sync::Semaphore,
     task::{AbortHandle, JoinSet},
@@ -15,6 +14,7 @@ use tracing::{debug, warn};
 use super::{
     NodeMode, Shared,
     error::SessionError,
+    fencing::Greeting,
     peers::{Link, Peer},
     session,
 };
@@ -44,7 +44,7 @@ pub(super) fn start(shared: &Arc<Shared>, mode: NodeMode, tasks: &mut JoinSet<()
     if mode == NodeMode::Daemon {
         tasks.spawn(accept(Arc::clone(shared)));
     }
-    if shared.is_active() {
+    if shared.leads() {
         tasks.spawn(dial_all(Arc::clone(shared)));
     }
 }
@@ -121,8 +121,8 @@ async fn answer(
     let greeted = session::answer_greeting(&shared, &connection).await;
     drop(seat);
     match greeted {
-        Ok(hello) => {
-            session::run(&shared, peer, connection, hello).await;
+        Ok(theirs) => {
+            session::run(&shared, peer, connection, theirs).await;
         }
         Err(error) => {
             warn!(peer = %shared.peer_name(&peer), "refused a connection: {error}");
@@ -191,8 +191,8 @@ async fn dial(shared: Arc<Shared>, peer: NodeId, address: Address) {
     loop {
         let begun = tokio::time::Instant::now();
         match connect(&shared, peer, &address).await {
-            Ok((connection, hello)) => {
-                session::run(&shared, peer, connection, hello).await;
+            Ok((connection, theirs)) => {
+                session::run(&shared, peer, connection, theirs).await;
             }
             Err(error) => {
                 note_failed(&shared, peer, &address, &error);
@@ -217,13 +217,13 @@ pub(super) async fn connect(
     shared: &Shared,
     peer: NodeId,
     address: &Address,
-) -> Result<(Connection, Hello), SessionError> {
+) -> Result<(Connection, Greeting), SessionError> {
     let connection = shared
         .endpoint
         .connect(address, peer, CONNECT_DEADLINE)
         .await?;
     match session::greet(shared, &connection).await {
-        Ok(hello) => Ok((connection, hello)),
+        Ok(theirs) => Ok((connection, theirs)),
         Err(error) => {
             connection.close(ending(&error));
             Err(error)

@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
-use sync_core::{Manifest, TreeName};
+use sync_core::{Epoch, Manifest, TreeName};
 use sync_fs::{
     Replica, Source,
     lock::{LockError, StateLock},
     replica::{AdoptError, Basis, Recovery, ReplicaError, ReplicaOptions},
     scan::SCAN_THREADS_MAX,
-    source::SourceOptions,
+    source::{SourceError, SourceOptions},
+    stint::{self, StintError},
 };
 use thiserror::Error;
 use tokio::{
@@ -45,7 +46,7 @@ use crate::{
     config::{Config, Listen, TreeConfig},
     events::Role,
     failure::{Failure, FailureKind},
-    identity::Identity,
+    identity::{Identity, NodeId},
     pairing::{Invitations, Inviter},
     standing::Standing,
     transport::{Endpoint, Setup},
@@ -53,26 +54,58 @@ use crate::{
     trust::{TrustStore, Trusted},
 };
 
-/// Opens everything and starts the tasks of the trees.
-pub(super) async fn node(
+/// What a node has whatever its role is, opened once.
+pub(super) struct Base {
+    pub(super) config: Config,
+    pub(super) mode: NodeMode,
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) id: NodeId,
+    pub(super) endpoint: Arc<Endpoint>,
+    trusted: Trusted,
+    inviter: Inviter,
+    releases: Arc<Releases>,
+    /// Held for the life of the node.
+    _lock: StateLock,
+}
+
+/// Opens what does not depend on the role.
+pub(super) fn base(
     config: Config,
     config_file: Option<PathBuf>,
     mode: NodeMode,
-    tasks: &mut JoinSet<()>,
-) -> Result<Arc<Shared>, Failure> {
+) -> Result<Base, Failure> {
     let state_dir = config.node.state_dir.clone();
     let lock = take_lock(&config)?;
-    let standing = Standing::load(&state_dir)
-        .map_err(|error| not_a_node("reading the node's role", &error))?;
+    load_standing(&config)?;
     let identity =
         Identity::load(&state_dir).map_err(|error| not_a_node("reading the node's key", &error))?;
     let trusted = trusted(&config)?;
     let inviter = inviter(&config, &trusted)?;
     let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
-    let releases = Arc::new(Releases::load(&state_dir)?);
-    let mut opened = Trees::new(mode, Arc::clone(&releases));
-    for tree in &config.trees {
-        opened.open(&config, tree, standing, tasks).await?;
+    Ok(Base {
+        releases: Arc::new(Releases::load(&state_dir)?),
+        config,
+        mode,
+        config_file,
+        id: identity.id(),
+        endpoint: Arc::new(endpoint),
+        trusted,
+        inviter,
+        _lock: lock,
+    })
+}
+
+fn load_standing(config: &Config) -> Result<Standing, Failure> {
+    Standing::load(&config.node.state_dir)
+        .map_err(|error| not_a_node("reading the node's role", &error))
+}
+
+/// Opens every tree for the role that the disk says, and starts its tasks.
+pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Shared>, Failure> {
+    let standing = load_standing(&base.config)?;
+    let mut opened = Trees::new(base.mode, Arc::clone(&base.releases));
+    for tree in &base.config.trees {
+        opened.open(&base.config, tree, &standing, tasks).await?;
     }
     let Trees {
         active,
@@ -80,20 +113,18 @@ pub(super) async fn node(
         publishers,
         ..
     } = opened;
-    let id = identity.id();
     let parts = Parts {
-        config,
-        mode,
-        config_file,
-        id,
-        endpoint,
-        trusted,
-        inviter,
+        config: base.config.clone(),
+        mode: base.mode,
+        config_file: base.config_file.clone(),
+        id: base.id,
+        endpoint: Arc::clone(&base.endpoint),
+        trusted: base.trusted.clone(),
+        inviter: base.inviter.clone(),
         active,
         passive,
-        releases,
+        releases: Arc::clone(&base.releases),
         standing,
-        lock,
     };
     let shared = Arc::new(Shared::new(parts));
     for mut publisher in publishers {
@@ -216,7 +247,7 @@ impl Trees {
         &mut self,
         config: &Config,
         tree: &TreeConfig,
-        standing: Standing,
+        standing: &Standing,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), Failure> {
         let work_dir = config.work_dir(tree);
@@ -226,7 +257,7 @@ impl Trees {
                 config,
                 tree,
                 work_dir,
-                standing,
+                standing.epoch(),
                 Arc::clone(&self.releases),
             )
             .await?;
@@ -283,7 +314,7 @@ async fn open_source(
     config: &Config,
     tree: &TreeConfig,
     work_dir: PathBuf,
-    standing: Standing,
+    epoch: Epoch,
     releases: Arc<Releases>,
 ) -> Result<(ActiveTree, Publisher), Failure> {
     let options = SourceOptions {
@@ -294,7 +325,14 @@ async fn open_source(
         threads: SCAN_THREADS_MAX,
     };
     let known = is_known(&work_dir);
-    let open = move || Source::open(options).map(SourceThread::new);
+    let left = replica_options(tree, &work_dir);
+    let marked = work_dir.clone();
+    let open = move || {
+        stint::begin_active(left)?;
+        let source = Source::open(options)?;
+        stint::mark_active(&marked)?;
+        Ok::<_, SourceOpenError>(SourceThread::new(source))
+    };
     let thread = TreeThread::start(tree.name.as_str(), open)
         .await
         .map_err(|error| opening(tree, &error))?
@@ -329,7 +367,7 @@ async fn open_source(
         thread,
         published,
         commands: queue,
-        epoch: standing.epoch,
+        epoch,
         releases,
         on_published: Box::new(|_| {}),
     };
@@ -337,12 +375,10 @@ async fn open_source(
 }
 
 async fn open_replica(tree: &TreeConfig, work_dir: PathBuf) -> Result<PassiveTree, Failure> {
-    let options = ReplicaOptions {
-        exclude: tree.rules.clone(),
-        ..ReplicaOptions::new(tree.name.clone(), &tree.path, &work_dir, tree.preset)
-    };
+    let options = replica_options(tree, &work_dir);
     make_new_root(tree, &work_dir)?;
     let open = move || {
+        stint::begin_passive(&work_dir)?;
         let (mut replica, recovery) = Replica::open(options)?;
         tell_recovery(&recovery);
         if recovery.basis == Basis::New {
@@ -372,6 +408,24 @@ enum OpenError {
     Replica(#[from] ReplicaError),
     #[error(transparent)]
     Adopt(#[from] AdoptError),
+    #[error(transparent)]
+    Stint(#[from] StintError),
+}
+
+/// Why a source is not ready.
+#[derive(Debug, Error)]
+enum SourceOpenError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("what the node left as a passive cannot be taken over")]
+    Stint(#[from] StintError),
+}
+
+fn replica_options(tree: &TreeConfig, work_dir: &Path) -> ReplicaOptions {
+    ReplicaOptions {
+        exclude: tree.rules.clone(),
+        ..ReplicaOptions::new(tree.name.clone(), &tree.path, work_dir, tree.preset)
+    }
 }
 
 /// Whether the tree was observed or synchronised before.
@@ -406,6 +460,9 @@ fn make_new_root(tree: &TreeConfig, work_dir: &Path) -> Result<(), Failure> {
 }
 
 fn tell_recovery(recovery: &Recovery) {
+    if recovery.basis == Basis::Returned {
+        info!("the node was active before; what it has is compared with the active");
+    }
     if let Basis::Rebuilt(reason) = &recovery.basis {
         warn!("the saved state was of no use, the whole tree was read: {reason}");
     }

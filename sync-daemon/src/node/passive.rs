@@ -63,6 +63,8 @@ pub(super) struct PassiveState {
     pub(super) position: Position,
     pub(super) agreed: Manifest,
     pub(super) staged: u64,
+    /// Whether what stands there was an active's, and not agreed.
+    pub(super) returning: bool,
     pub(super) intake: IntakeState,
     /// The plan that this node's guard halted last.
     pub(super) halt: Option<Halt>,
@@ -129,6 +131,7 @@ impl ReplicaThread {
             position: self.replica.position(),
             agreed: self.replica.agreed().clone(),
             staged: self.replica.staged_contents(),
+            returning: self.replica.is_returning(),
             intake: IntakeState::default(),
             halt: None,
             problem: self.problem(),
@@ -235,6 +238,18 @@ impl PassiveTree {
             .await?;
         self.publish(state, None);
         Ok(taken)
+    }
+
+    /// Whether what stands there was an active's, and not agreed.
+    pub(super) fn is_returning(&self) -> bool {
+        self.state.borrow().returning
+    }
+
+    /// Says what the active knows to be agreed.
+    pub(super) async fn know_agreed(&self, known: Manifest) -> Result<(), Stopped> {
+        self.thread
+            .run(move |tree| tree.replica.know_agreed(known))
+            .await
     }
 
     /// Allows or forbids to replace files that were never synchronised.

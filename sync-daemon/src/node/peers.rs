@@ -10,7 +10,7 @@ use std::{
 };
 
 use sync_core::{
-    Epoch, Manifest, Position, TreeName,
+    Manifest, Position, TreeName,
     wire::{PlanId, Refusal},
 };
 use tokio::{
@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use super::fencing::Greeting;
 use crate::{
     events::LastVerify,
     failure::Failure,
@@ -47,8 +48,8 @@ pub(super) struct Peer {
     pub(super) link: Link,
     /// Attempts to connect that have ended, for those who wait for the next.
     pub(super) attempts: u64,
-    /// Role and epoch as the peer last said.
-    pub(super) said: Option<(bool, Epoch)>,
+    /// What the peer last said of itself.
+    pub(super) greeting: Option<Greeting>,
     pub(super) trees: BTreeMap<TreeName, PeerTree>,
     pub(super) last_verify: Option<LastVerify>,
 }

@@ -29,6 +29,9 @@ pub(super) async fn of(
     view: View,
     progress: watch::Sender<Read>,
 ) -> Result<Result<Shown, Refusal>, SessionError> {
+    if let (View::LastAgreed, true) = (view, shared.active.contains_key(tree)) {
+        return last_agreed(shared, tree).await;
+    }
     if let Some(tree) = shared.active.get(tree) {
         return of_active(tree, view, progress).await;
     }
@@ -75,6 +78,36 @@ async fn of_active(
     })
 }
 
+/// What this active had applied when it was promoted.
+pub(super) async fn last_agreed(
+    shared: &Shared,
+    name: &TreeName,
+) -> Result<Result<Shown, Refusal>, SessionError> {
+    let config = shared.config.trees.iter().find(|tree| tree.name == *name);
+    let (Some(config), Some(tree)) = (config, shared.active.get(name)) else {
+        return Ok(Err(Refusal::UnknownTree(name.clone())));
+    };
+    let work_dir = shared.config.work_dir(config);
+    let known = tree
+        .thread
+        .run(move |_| sync_fs::stint::last_agreed(&work_dir))
+        .await?;
+    Ok(known.map_or_else(
+        || Err(not_known()),
+        |(_, manifest)| {
+            Ok(Shown {
+                manifest,
+                unreadable: Vec::new(),
+                touched: Vec::new(),
+            })
+        },
+    ))
+}
+
+fn not_known() -> Refusal {
+    Refusal::Unable("what was agreed is not on record".to_owned())
+}
+
 fn tell(progress: &watch::Sender<Read>, read: Progress) -> ControlFlow<()> {
     progress.send_replace((read.hashed, read.hashed_bytes));
     ControlFlow::Continue(())
@@ -85,7 +118,10 @@ async fn of_passive(
     view: View,
     progress: watch::Sender<Read>,
 ) -> Result<Result<Shown, Refusal>, SessionError> {
-    if view == View::Agreed {
+    if view == View::LastAgreed && tree.is_returning() {
+        return Ok(Err(not_known()));
+    }
+    if matches!(view, View::Agreed | View::LastAgreed) {
         let manifest = tree.state.borrow().agreed.clone();
         return Ok(Ok(Shown {
             manifest,

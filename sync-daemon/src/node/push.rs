@@ -113,7 +113,7 @@ impl Pusher {
             let target = published.borrow_and_update().clone();
             let differs = base.is_none_or(|base| base.root() != target.position.root);
             let wanted = self.heal_is_wanted() || (differs && self.shared.sends_unasked());
-            if wanted && target.can_be_sent() && !self.shared.is_paused() {
+            if wanted && target.can_be_sent() && !self.shared.is_held() {
                 return Ok(target);
             }
             tokio::select! {

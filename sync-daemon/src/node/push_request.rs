@@ -49,6 +49,7 @@ pub(super) async fn run(
     if !shared.is_active() {
         return Err(shared.needs_active("pushing"));
     }
+    shared.refuse_conflict("pushing")?;
     let trees = select_trees(shared, push.tree.as_deref())?;
     let peers = passives(shared)?;
     let limit = push.max_delete.as_deref().map(parse_limit).transpose()?;

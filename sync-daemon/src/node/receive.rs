@@ -10,13 +10,14 @@ use sync_core::{
     Change,
     blocks::Decompressor,
     section::{ChangeListReader, ContentSplitter, SmallContent, small_contents},
-    wire::{Block, Offer, Refusal, Reply},
+    wire::{Block, Offer, Refusal, Reply, VERSION_OF_CLAIMS, View},
 };
 use tracing::{info, warn};
 
 use super::{
-    Shared,
+    Shared, audit,
     error::{SessionError, describe},
+    fencing::Greeting,
     fetch,
     passive::{PassiveTree, Released},
     working::{DISK_PATIENCE, Replies},
@@ -26,18 +27,24 @@ use crate::{
     transport::{Connection, Receiver, Stream},
 };
 
+/// Who sends.
+pub(super) struct From<'a> {
+    pub(super) peer: NodeId,
+    pub(super) connection: &'a Connection,
+    pub(super) theirs: &'a Greeting,
+}
+
 /// Takes in one generation.
 pub(super) async fn generation(
     shared: &Arc<Shared>,
-    peer: NodeId,
-    connection: &Connection,
+    from: From<'_>,
     stream: Stream,
     offer: Offer,
 ) -> Result<(), SessionError> {
     let (sender, mut incoming) = stream.split();
     incoming.set_patience(DISK_PATIENCE);
     let mut replies = Replies::new(sender);
-    let tree = match admit(shared, &offer) {
+    let tree = match admit(shared, &from, &offer) {
         Ok(tree) => tree,
         Err(refusal) => {
             warn!("refused a generation: {}", describe(&refusal));
@@ -48,12 +55,13 @@ pub(super) async fn generation(
     let _turn = replies.during(turn.lock()).await?;
     let mut receiving = Receiving {
         shared,
-        peer,
-        connection,
+        peer: from.peer,
+        connection: from.connection,
         replies,
         incoming,
         tree,
         offer,
+        knows_views: from.theirs.hello.version >= VERSION_OF_CLAIMS,
     };
     match receiving.take_in().await {
         Ok(()) => {
@@ -79,12 +87,9 @@ pub(super) async fn generation(
 }
 
 /// Whether this node takes generations of that tree and epoch at all.
-fn admit(shared: &Shared, offer: &Offer) -> Result<PassiveTree, Refusal> {
-    if shared.is_active() {
-        return Err(Refusal::Role { active: true });
-    }
+fn admit(shared: &Shared, from: &From<'_>, offer: &Offer) -> Result<PassiveTree, Refusal> {
     let header = &offer.header;
-    shared.admit_epoch(header.epoch)?;
+    shared.admit(from.peer, from.theirs, header.epoch)?;
     let tree = shared.passive_tree(&header.tree);
     tree.ok_or_else(|| Refusal::UnknownTree(header.tree.clone()))
 }
@@ -110,6 +115,8 @@ struct Receiving<'a> {
     incoming: Receiver,
     tree: PassiveTree,
     offer: Offer,
+    /// Whether the active speaks the version that can be asked what was agreed.
+    knows_views: bool,
 }
 
 /// Nothing here takes long unheard: whatever is waited for, the network, the
@@ -126,6 +133,9 @@ impl Receiving<'_> {
             .ok_or_else(|| SessionError::protocol("more contents announced than there are"))?
             .to_vec();
         let count = changes.len();
+        if self.tree.is_returning() && self.knows_views {
+            self.learn_agreed().await?;
+        }
         self.begin(changes).await?;
         self.take_contents(section, following).await?;
         self.ask_for_small(&contents).await?;
@@ -143,6 +153,13 @@ impl Receiving<'_> {
         let beginning = self.tree.begin(header, changes, guard, released);
         let begun = self.replies.during(beginning).await?;
         begun?.map_err(SessionError::Refused)
+    }
+
+    /// What stands here was an active's: asks the one that is now what of it was
+    /// agreed. What nobody knows to be agreed is kept aside.
+    async fn learn_agreed(&mut self) -> Result<(), SessionError> {
+        let asking = ask_agreed(self.connection, &self.tree);
+        self.replies.during(asking).await?
     }
 
     async fn take_contents(
@@ -257,6 +274,22 @@ async fn store(tree: &PassiveTree, batch: Vec<(u32, Vec<u8>)>) -> Result<(), Ses
         true => Ok(()),
         false => tree.put_small(batch).await?.map_err(SessionError::Refused),
     }
+}
+
+/// Has the tree know what was agreed, as the active remembers it.
+async fn ask_agreed(connection: &Connection, tree: &PassiveTree) -> Result<(), SessionError> {
+    let local = tree.state.borrow().agreed.clone();
+    let asked = audit::open(connection, &tree.name, View::LastAgreed, |_, _| {});
+    let known = match asked.await {
+        Ok(audit) => audit.walk(&local).await?.manifest,
+        Err(SessionError::Refused(refusal)) => {
+            info!(tree = %tree.name, "what was agreed is not known: {}", describe(&refusal));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    tree.know_agreed(known).await?;
+    Ok(())
 }
 
 /// One section as it comes.

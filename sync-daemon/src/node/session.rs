@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use sync_core::{
     TreeName,
-    wire::{Hello, Opening, Refusal, TreeStatus, VERSION, VERSION_OLDEST, View},
+    fence::Verdict,
+    wire::{Claim, Hello, Opening, Refusal, TreeStatus, VERSION_OF_CLAIMS, View},
 };
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -15,7 +16,8 @@ use tracing::{debug, info, warn};
 use super::{
     Shared, audit,
     error::{SessionError, describe},
-    fetch,
+    fencing::Greeting,
+    fetch, handover,
     peers::Link,
     push::Pusher,
     receive,
@@ -27,28 +29,33 @@ use crate::{
     transport::{Connection, Stream},
 };
 
-/// Trees in one hello.
-const HELLO_TREES_MAX: usize = sync_core::limits::TREES_MAX;
-
 /// Greets as the side that dialled.
-pub(super) async fn greet(shared: &Shared, connection: &Connection) -> Result<Hello, SessionError> {
-    let theirs = connection.open_hello(shared.hello()).await?;
-    if let Some(refusal) = &theirs.refused {
-        return Err(SessionError::Refused(refusal.clone()));
+pub(super) async fn greet(
+    shared: &Shared,
+    connection: &Connection,
+) -> Result<Greeting, SessionError> {
+    let (hello, claim) = connection
+        .open_hello(shared.hello(), &shared.claim())
+        .await?;
+    if let Some(refusal) = hello.refused {
+        return Err(SessionError::Refused(refusal));
     }
-    match shared.judge_hello(&theirs) {
-        None => Ok(theirs),
-        Some(refusal) => Err(SessionError::Refused(refusal)),
+    let theirs = shared.greeting(hello, claim)?;
+    if let Some(refusal) = shared.objection(&theirs) {
+        return Err(SessionError::Refused(refusal));
     }
+    let peer = connection.peer();
+    shared.carry_out(shared.meet(peer, &theirs), peer, &theirs)?;
+    Ok(theirs)
 }
 
 /// Answers the greeting of the side that dialled.
 pub(super) async fn answer_greeting(
     shared: &Shared,
     connection: &Connection,
-) -> Result<Hello, SessionError> {
+) -> Result<Greeting, SessionError> {
     let mut stream = connection.accept_stream().await?;
-    let theirs = match stream.receive::<Opening>().await? {
+    let hello = match stream.receive::<Opening>().await? {
         Opening::Hello(theirs) => theirs,
         Opening::Join(request) => {
             // A peer that joined before and did not hear the answer.
@@ -62,44 +69,48 @@ pub(super) async fn answer_greeting(
         }
         _ => return Err(SessionError::protocol("the first message was no hello")),
     };
-    let refused = shared.judge_hello(&theirs);
-    let ours = Hello {
-        refused: refused.clone(),
-        ..shared.hello()
+    let claim = match hello.version >= VERSION_OF_CLAIMS {
+        true => Some(stream.receive::<Claim>().await?),
+        false => None,
     };
-    stream.send(&ours).await?;
-    stream.finish().await?;
-    match refused {
-        None => Ok(theirs),
-        Some(refusal) => {
-            stream.delivered().await?;
-            Err(SessionError::Refused(refusal))
-        }
+    let theirs = shared.greeting(hello, claim)?;
+    let (peer, refused) = (connection.peer(), shared.objection(&theirs));
+    if let Some(refusal) = refused {
+        reply(shared, &mut stream, &theirs, Some(refusal.clone())).await?;
+        stream.delivered().await?;
+        return Err(SessionError::Refused(refusal));
     }
+    let verdict = shared.meet(peer, &theirs);
+    // What is taken up is on the disk before the other hears of it; whoever gives
+    // way says first what it was.
+    if verdict == Verdict::Follow {
+        shared.carry_out(verdict, peer, &theirs)?;
+        reply(shared, &mut stream, &theirs, None).await?;
+    } else {
+        reply(shared, &mut stream, &theirs, None).await?;
+        if matches!(verdict, Verdict::StepDown | Verdict::Halt) {
+            // Undelivered, the other finds out with its next attempt.
+            let _ = stream.delivered().await;
+        }
+        shared.carry_out(verdict, peer, &theirs)?;
+    }
+    Ok(theirs)
 }
 
-/// What this node has against a greeting.
-pub(super) fn objection(
-    ours_active: bool,
-    ours_epoch: sync_core::Epoch,
-    theirs: &Hello,
-) -> Option<Refusal> {
-    if theirs.version < VERSION_OLDEST || theirs.version_oldest > VERSION {
-        return Some(Refusal::Version {
-            oldest: VERSION_OLDEST,
-            newest: VERSION,
-        });
+async fn reply(
+    shared: &Shared,
+    stream: &mut Stream,
+    theirs: &Greeting,
+    refused: Option<Refusal>,
+) -> Result<(), SessionError> {
+    let (ours, claim) = (shared.hello(), shared.claim());
+    stream.feed(&Hello { refused, ..ours }).await?;
+    if theirs.hello.version >= VERSION_OF_CLAIMS {
+        stream.feed(&claim).await?;
     }
-    if theirs.trees.len() > HELLO_TREES_MAX {
-        return Some(Refusal::Protocol("too many trees".to_owned()));
-    }
-    if theirs.active && theirs.epoch < ours_epoch {
-        return Some(Refusal::Epoch(ours_epoch));
-    }
-    if theirs.active && ours_active {
-        return Some(Refusal::Role { active: true });
-    }
-    None
+    stream.flush().await?;
+    stream.finish().await?;
+    Ok(())
 }
 
 /// Runs a greeted connection until it ends, and says why it did.
@@ -107,19 +118,20 @@ pub(super) async fn run(
     shared: &Arc<Shared>,
     peer: NodeId,
     connection: Connection,
-    hello: Hello,
+    theirs: Greeting,
 ) -> SessionError {
     let name = shared.peer_name(&peer);
     info!(peer = %name, address = %connection.remote_address(), "connected");
     shared.peers.update(&peer, |known| {
         known.link = Link::Connected(connection.clone());
-        known.said = Some((hello.active, hello.epoch));
+        known.greeting = Some(theirs.clone());
     });
     let mut tasks = JoinSet::new();
-    if shared.is_active() && !hello.active {
-        start_pushers(shared, peer, &name, &connection, &hello.trees, &mut tasks);
+    if shared.meet(peer, &theirs) == Verdict::Lead {
+        let trees = &theirs.hello.trees;
+        start_pushers(shared, peer, &name, &connection, trees, &mut tasks);
     }
-    let error = serve(shared, peer, &connection, &mut tasks).await;
+    let error = serve(shared, peer, &connection, &theirs, &mut tasks).await;
     connection.close(super::network::ending(&error));
     shared.peers.update(&peer, |known| {
         let ours = known.connection().is_some_and(|held| held.is(&connection));
@@ -170,6 +182,7 @@ async fn serve(
     shared: &Arc<Shared>,
     peer: NodeId,
     connection: &Connection,
+    theirs: &Greeting,
     pushers: &mut JoinSet<SessionError>,
 ) -> SessionError {
     let mut conversations = JoinSet::new();
@@ -178,7 +191,10 @@ async fn serve(
             stream = connection.accept_stream() => match stream {
                 Ok(stream) => {
                     let (shared, connection) = (Arc::clone(shared), connection.clone());
-                    conversations.spawn(async move { converse(&shared, peer, &connection, stream).await });
+                    let theirs = theirs.clone();
+                    conversations.spawn(async move {
+                        converse(&shared, peer, &connection, &theirs, stream).await
+                    });
                 }
                 Err(error) => return error.into(),
             },
@@ -207,15 +223,22 @@ async fn converse(
     shared: &Arc<Shared>,
     peer: NodeId,
     connection: &Connection,
+    theirs: &Greeting,
     mut stream: Stream,
 ) -> Result<(), SessionError> {
     match stream.receive::<Opening>().await? {
         Opening::Generation(offer) => {
-            receive::generation(shared, peer, connection, stream, offer).await
+            let from = receive::From {
+                peer,
+                connection,
+                theirs,
+            };
+            receive::generation(shared, from, stream, offer).await
         }
         Opening::Fetch { tree, content } => fetch::serve(shared, stream, &tree, content).await,
         Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
         Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
+        Opening::Handover => handover::serve(shared, peer, theirs, stream).await,
         Opening::Hello(_) | Opening::Join(_) => Err(SessionError::protocol(
             "a greeting in the middle of a session",
         )),

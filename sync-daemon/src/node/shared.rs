@@ -11,18 +11,17 @@ use std::{
 use sync_core::{
     Epoch, TreeName,
     guard::{Guard, MaxDelete},
-    wire::{Hello, PlanId, Refusal, TreeStatus, VERSION, VERSION_OLDEST},
+    wire::{Hello, PlanId, TreeStatus, VERSION, VERSION_OLDEST},
 };
-use sync_fs::lock::StateLock;
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::Instant,
 };
-use tracing::{error, info};
+use tracing::info;
 
 use super::{
     NodeMode, active::ActiveTree, passive::PassiveTree, peers::Peers, publisher::Published,
-    releases::Releases, report::PushReport, session,
+    releases::Releases, report::PushReport,
 };
 use crate::{
     config::Config,
@@ -43,7 +42,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) mode: NodeMode,
     pub(super) id: NodeId,
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
     pub(super) peers: Peers,
     pub(super) active: BTreeMap<TreeName, ActiveTree>,
@@ -56,13 +55,15 @@ pub(super) struct Shared {
     pub(super) config_file: Option<PathBuf>,
     /// Wakes the dialler before its backoff has passed.
     pub(super) dial_now: Notify,
-    standing: Mutex<Standing>,
+    pub(super) standing: Mutex<Standing>,
+    /// Why the standing is no longer the one that everything was opened for.
+    pub(super) stint_over: watch::Sender<Option<String>>,
+    /// Nothing more is sent while a peer takes over.
+    yielding: watch::Sender<bool>,
     /// Sending stops until then; `None` inside for «until resumed».
     paused: watch::Sender<Option<Pause>>,
     /// `push --max-delete`, while that request runs.
     max_delete: Mutex<Option<MaxDelete>>,
-    /// Held for the life of the node.
-    _lock: StateLock,
 }
 
 /// Sending is held.
@@ -78,13 +79,12 @@ pub(super) struct Parts {
     pub(super) config_file: Option<PathBuf>,
     pub(super) inviter: Inviter,
     pub(super) id: NodeId,
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
     pub(super) active: BTreeMap<TreeName, ActiveTree>,
     pub(super) passive: BTreeMap<TreeName, PassiveTree>,
     pub(super) releases: Arc<Releases>,
     pub(super) standing: Standing,
-    pub(super) lock: StateLock,
 }
 
 impl Shared {
@@ -104,14 +104,11 @@ impl Shared {
             config_file: parts.config_file,
             dial_now: Notify::new(),
             standing: Mutex::new(parts.standing),
+            stint_over: watch::Sender::new(None),
+            yielding: watch::Sender::new(false),
             paused: watch::Sender::new(None),
             max_delete: Mutex::new(None),
-            _lock: parts.lock,
         }
-    }
-
-    fn standing(&self) -> Standing {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what changed goes out by itself. A one-shot node sends only for a
@@ -125,28 +122,7 @@ impl Shared {
     }
 
     pub(super) fn epoch(&self) -> Epoch {
-        self.standing().epoch
-    }
-
-    /// Refuses a lower epoch; takes up a higher one, on the disk first.
-    pub(super) fn admit_epoch(&self, theirs: Epoch) -> Result<(), Refusal> {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if theirs < standing.epoch {
-            return Err(Refusal::Epoch(standing.epoch));
-        }
-        if theirs > standing.epoch {
-            let raised = Standing {
-                epoch: theirs,
-                ..*standing
-            };
-            if let Err(failed) = raised.store(&self.config.node.state_dir) {
-                error!("cannot record epoch {theirs}: {failed}");
-                return Err(Refusal::Unable(format!("it cannot record epoch {theirs}")));
-            }
-            info!("epoch {theirs}");
-            *standing = raised;
-        }
-        Ok(())
+        self.standing().epoch()
     }
 
     /// This node's greeting.
@@ -165,19 +141,6 @@ impl Shared {
             epoch: self.epoch(),
             trees,
             refused: None,
-        }
-    }
-
-    /// What this node has against a greeting. A passive takes up an active's
-    /// higher epoch.
-    pub(super) fn judge_hello(&self, theirs: &Hello) -> Option<Refusal> {
-        if let Some(refusal) = session::objection(self.is_active(), self.epoch(), theirs) {
-            return Some(refusal);
-        }
-        if theirs.active {
-            self.admit_epoch(theirs.epoch).err()
-        } else {
-            None
         }
     }
 
@@ -241,6 +204,25 @@ impl Shared {
 
     pub(super) fn is_paused(&self) -> bool {
         self.pause_state().is_some()
+    }
+
+    /// Whether nothing may be sent now.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_paused() || *self.yielding.borrow()
+    }
+
+    /// Has one peer brought up to date, drift on it included.
+    pub(super) fn want_everything_sent(&self, peer: &NodeId) {
+        for tree in self.active.keys() {
+            self.peers
+                .update_tree(peer, tree, |known| known.heal_wanted += 1);
+        }
+    }
+
+    /// Sends nothing more until the result is dropped.
+    pub(super) fn give_way(&self) -> GivingWay<'_> {
+        self.yielding.send_replace(true);
+        GivingWay(self)
     }
 
     /// The pause in force, if any.
@@ -350,6 +332,16 @@ impl Shared {
             result = result.and(tree.save(mode).await);
         }
         result
+    }
+}
+
+/// Lets sending go on when dropped.
+pub(super) struct GivingWay<'a>(&'a Shared);
+
+impl Drop for GivingWay<'_> {
+    fn drop(&mut self) {
+        self.0.yielding.send_replace(false);
+        self.0.peers.touch();
     }
 }
 

@@ -10,17 +10,19 @@ use super::{
     active::ActiveTree,
     drift,
     error::{describe, refusal_failure},
+    fencing,
     passive::PassiveTree,
     peers::{Link, Peer},
     push_request::tell,
 };
 use crate::{
     events::{
-        AppliedState, Event, GuardStatus, HaltedPlan, HeldPath, PathText, PeerState, PeerStatus,
-        Role, Status, TreeState, TreeStatus,
+        AppliedState, ConflictStatus, Event, GuardStatus, HaltedPlan, HeldPath, PathText,
+        PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
     },
     failure::Failure,
     identity::NodeId,
+    standing::Standing,
     transport::Connection,
 };
 
@@ -40,6 +42,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         id: shared.id.to_string(),
         role: role(shared.is_active()),
         epoch: shared.epoch().0,
+        conflict: conflict(&shared.standing(), shared.config.node.name.as_str()),
         running: true,
         paused: pause.is_some(),
         paused_seconds: pause.and_then(|pause| pause.until).map(|until| {
@@ -56,6 +59,18 @@ pub(super) fn of(shared: &Shared) -> Status {
         held: shared.active.values().flat_map(held).collect(),
         guard,
     }
+}
+
+/// The conflict that a node is in.
+pub(crate) fn conflict(standing: &Standing, own_name: &str) -> Option<ConflictStatus> {
+    let rival = standing.rival.as_ref()?;
+    let failure = fencing::conflict(standing, own_name)?;
+    let hint = failure.hint.unwrap_or_default();
+    Some(ConflictStatus {
+        peer: rival.name.clone(),
+        peer_epoch: rival.lineage.epoch().0,
+        detail: format!("{}; {hint}", failure.message),
+    })
 }
 
 fn role(active: bool) -> Role {
@@ -160,7 +175,10 @@ fn peer_status(shared: &Shared, id: &NodeId, peer: &Peer) -> PeerStatus {
         name: peer.name.clone(),
         id: id.to_string(),
         address: peer.address.as_ref().map(ToString::to_string),
-        role: peer.said.map(|(active, _)| role(active)),
+        role: peer
+            .greeting
+            .as_ref()
+            .map(|theirs| role(theirs.hello.active)),
         state,
         detail,
         applied: applied.collect(),

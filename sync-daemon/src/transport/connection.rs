@@ -11,7 +11,7 @@ use std::{
 
 use sync_core::{
     codec::{Decode, Encode},
-    wire::{Hello, Opening},
+    wire::{Claim, Hello, Opening, VERSION_OF_CLAIMS},
 };
 use tokio::{task::AbortHandle, time::timeout};
 
@@ -138,11 +138,31 @@ impl Connection {
     /// # Errors
     /// As for dialling: the peer does not trust this node, fell silent, or
     /// speaks otherwise.
-    pub async fn open_hello(&self, own: Hello) -> Result<Hello, ConnectError> {
-        match self.exchange(Opening::Hello(own)).await {
-            Ok(hello) => Ok(hello),
-            Err(error) => Err(self.connect_error(error)),
-        }
+    pub async fn open_hello(
+        &self,
+        own: Hello,
+        claim: &Claim,
+    ) -> Result<(Hello, Option<Claim>), ConnectError> {
+        let greeted = self.greet(own, claim).await;
+        greeted.map_err(|error| self.connect_error(error))
+    }
+
+    async fn greet(
+        &self,
+        own: Hello,
+        claim: &Claim,
+    ) -> Result<(Hello, Option<Claim>), StreamError> {
+        let mut stream = self.open().await?;
+        stream.feed(&Opening::Hello(own)).await?;
+        // A node of the first version reads no further than the hello.
+        stream.send(claim).await?;
+        stream.finish().await?;
+        let theirs = stream.receive::<Hello>().await?;
+        let claim = match theirs.version >= VERSION_OF_CLAIMS {
+            true => Some(stream.receive().await?),
+            false => None,
+        };
+        Ok((theirs, claim))
     }
 
     /// One message there, one back.

@@ -101,7 +101,7 @@ impl Replica {
             let text = format!("the changes do not lead to the root {claimed}");
             return Err(Refusal::Protocol(text));
         }
-        if self.is_new() && !self.options.overwrite {
+        if self.is_new() && !self.options.overwrite && !self.is_returning() {
             self.check_first_contact(changes)?;
         }
         judge(guard, agreed, changes, header, released)

@@ -5,7 +5,7 @@ use std::fs;
 
 use sync_core::{Epoch, Generation, Preset};
 use sync_fs::{
-    Source,
+    Replica, Source,
     replica::{Basis, kept_aside},
     source::{SourceOptions, Start},
     stint,
@@ -42,6 +42,25 @@ fn lead(world: &World) -> Source {
     source.accept_all(seen.list);
     source.save(Epoch(1), Generation(7)).unwrap();
     source
+}
+
+#[test]
+fn an_active_that_was_killed_before_it_saved_anything_is_recognised() {
+    let mut world = World::new();
+    fs::create_dir_all(world.tree("default/api")).unwrap();
+    fs::write(world.tree("default/api/alone.xml"), "alone").unwrap();
+    fs::remove_dir_all(world.work("")).unwrap();
+    fs::create_dir(world.work("")).unwrap();
+    stint::mark_active(&world.work("")).unwrap();
+    assert!(stint::begin_passive(&world.work("")).unwrap());
+    let mut options = options(&world.base, Preset::Synapse, &[]);
+    options.overwrite = false;
+    (world.replica, world.recovery) = Replica::open(options).unwrap();
+    world.adopt();
+    world.active.file("default/api/a.xml", "a");
+    world.push();
+    world.assert_in_sync();
+    assert_eq!(world.aside(), [b"alone".to_vec()]);
 }
 
 /// Edits that nobody else has.

@@ -12,6 +12,7 @@ mod crash;
 mod deploy;
 mod disk_full;
 mod drift;
+mod failover;
 mod follow;
 mod guard;
 mod heavy;

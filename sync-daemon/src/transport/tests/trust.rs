@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use quinn::crypto::rustls::QuicClientConfig;
 use sync_core::{
     Epoch,
-    wire::{Hello, Opening, VERSION, VERSION_OLDEST},
+    fence::Lineage,
+    wire::{Claim, Hello, Opening, VERSION_OLDEST},
 };
 
 use crate::transport::{
@@ -18,12 +19,19 @@ use crate::transport::{
 fn hello(node: &str) -> Hello {
     Hello {
         version_oldest: VERSION_OLDEST,
-        version: VERSION,
+        version: VERSION_OLDEST,
         node: node.into(),
         active: false,
         epoch: Epoch(1),
         trees: Vec::new(),
         refused: None,
+    }
+}
+
+fn claim() -> Claim {
+    Claim {
+        lineage: Lineage::first(Epoch(1)),
+        halted: false,
     }
 }
 
@@ -50,7 +58,9 @@ async fn two_nodes_that_pinned_each_other_greet() {
     let pair = Pair::new();
     let dial = async {
         let connection = pair.connect().await.unwrap();
-        connection.open_hello(hello("one")).await.unwrap()
+        let (answer, claim) = connection.open_hello(hello("one"), &claim()).await.unwrap();
+        assert_eq!(claim, None, "the other speaks the first version");
+        answer
     };
     let (answer, opening) = tokio::join!(dial, greet_one(&pair.other_endpoint, "other"));
     assert_eq!(answer, hello("other"));
@@ -121,7 +131,7 @@ async fn a_stranger_is_refused_before_any_byte_of_it_is_processed() {
         let connection = endpoint
             .connect(&address, pair.other.id(), DEADLINE)
             .await?;
-        connection.open_hello(hello("stranger")).await
+        connection.open_hello(hello("stranger"), &claim()).await
     };
     let error = refused.await.unwrap_err();
     let own = stranger.id();
@@ -174,7 +184,12 @@ async fn unpinning_a_key_cuts_its_live_connections_at_both_ends() {
     let lost = stream.receive::<u8>().await;
     assert_eq!(lost, Err(StreamError::Lost(Loss::Refused)));
 
-    let again = async { pair.connect().await?.open_hello(hello("one")).await };
+    let again = async {
+        pair.connect()
+            .await?
+            .open_hello(hello("one"), &claim())
+            .await
+    };
     let own = pair.one.id();
     assert_eq!(
         distrust(again.await.unwrap_err()),
