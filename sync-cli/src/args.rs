@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Pause(Pause),
     Resume(Resume),
     Release(Release),
+    Diff(Diff),
+    Ready(Ready),
     Promote(Promote),
     Demote(Demote),
     Config(config::Config),
@@ -410,6 +412,36 @@ pub(crate) struct Release {
     /// The plan's id: sixteen hexadecimal digits
     #[arg(value_parser = values::plan)]
     pub(crate) plan: String,
+}
+
+/// Show what either side has done since the last agreed state
+///
+/// For each path on which the nodes differ: which of them changed it, and how.
+/// Lists what was kept aside, too. Exits with 3 when they differ.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync diff
+  apim-sync diff default/api --json")]
+pub(crate) struct Diff {
+    /// Only this path of a tree, and what is below it
+    pub(crate) path: Option<String>,
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
+}
+
+/// Tell what would be lost if the roles changed now
+///
+/// Exits with 0 and one line, or with 3 and the list of what would be lost, or
+/// why that is not known. On either node.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync ready
+  apim-sync ready --json")]
+pub(crate) struct Ready {
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
 }
 
 /// Make this passive node the active

@@ -16,11 +16,13 @@ mod bootstrap;
 mod config;
 mod daemon;
 mod demo;
+mod diff;
 mod init;
 mod manual;
 mod pairing;
 mod pause;
 mod push;
+mod ready;
 mod release;
 mod role;
 mod status;
@@ -65,6 +67,8 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(_) => pause::resume(context).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Diff(args) => diff::run(context, args).await,
+        Command::Ready(args) => ready::run(context, args).await,
         Command::Promote(args) => role::promote(context, args.change).await,
         Command::Demote(args) => role::demote(context, args.change).await,
         Command::Config(args) => config::run(context, args.command),

@@ -66,6 +66,13 @@ pub enum Request {
     Promote(RoleChange),
     /// Make this active node a passive.
     Demote(RoleChange),
+    /// Tell what would be lost if the roles changed now.
+    Ready,
+    /// Compare both sides with the last agreed state.
+    Diff {
+        /// Only this path and what is below it.
+        path: Option<String>,
+    },
     /// Take up changed trust and configuration.
     Reload,
 }

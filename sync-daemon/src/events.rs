@@ -33,6 +33,14 @@ pub enum Event {
     Progress(Progress),
     /// Something a person should read; the request goes on.
     Notice(Notice),
+    /// A path that would be lost if the roles changed now.
+    Pending(PendingReport),
+    /// Whether the roles could change now.
+    Readiness(ReadinessReport),
+    /// A path on which both sides differ, and what each did.
+    ThreeWay(ThreeWayReport),
+    /// Something that was kept aside.
+    Aside(AsideReport),
     /// One step of a change of role, as planned or as done.
     Step(StepReport),
     /// What a change of role has made of this node, or would.
@@ -254,6 +262,83 @@ pub struct Progress {
     /// What is counted.
     pub unit: Unit,
     /// Bytes moved or read so far.
+    pub bytes: u64,
+}
+
+/// A path that would be lost if the roles changed now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingReport {
+    /// The tree.
+    pub tree: String,
+    /// The peer compared with.
+    pub peer: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+}
+
+/// Whether the roles could change now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReadinessReport {
+    /// Whether nothing would be lost.
+    pub ready: bool,
+    /// The peer with which this node is in step.
+    pub peer: Option<String>,
+    /// Paths that would be lost.
+    pub pending: u64,
+    /// What is not in order, or not known.
+    pub reasons: Vec<String>,
+}
+
+/// What one side did to a path since the last agreed state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SideChange {
+    /// It is as agreed.
+    Same,
+    /// It was not there.
+    Added,
+    /// It has another kind or content.
+    Changed,
+    /// It has another mode.
+    Metadata,
+    /// It was there.
+    Deleted,
+    /// It is there; what was agreed is not known.
+    Present,
+    /// It is not there; what was agreed is not known.
+    Absent,
+}
+
+/// A path on which both sides differ.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ThreeWayReport {
+    /// The tree.
+    pub tree: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// This node's name.
+    pub node: String,
+    /// The peer's name.
+    pub peer: String,
+    /// What was done on this node.
+    pub here: SideChange,
+    /// What was done on the peer.
+    pub there: SideChange,
+}
+
+/// Something that was kept aside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AsideReport {
+    /// The tree.
+    pub tree: String,
+    /// Where it stood.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Where it is, below the tree's work directory.
+    pub kept_at: String,
+    /// Its length.
     pub bytes: u64,
 }
 

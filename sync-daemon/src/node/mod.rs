@@ -41,6 +41,7 @@ mod promotion;
 mod publisher;
 mod push;
 mod push_request;
+mod readiness;
 mod receive;
 mod releases;
 mod report;
@@ -48,6 +49,7 @@ mod session;
 mod shared;
 mod status;
 mod stints;
+mod three_way;
 mod verify;
 mod working;
 
@@ -221,6 +223,8 @@ async fn answer(
         Request::Push(push) => push_request::run(shared, push, events).await,
         Request::Verify(verify) => verify::run(shared, verify, events).await,
         Request::Bootstrap(bootstrap) => bootstrap::run(shared, bootstrap, events).await,
+        Request::Ready => readiness::run(shared, events).await,
+        Request::Diff { path } => three_way::run(shared, path.as_deref(), events).await,
         Request::Pause { seconds } => shared.pause(seconds),
         Request::Resume => shared.resume(),
         Request::Release { plan } => shared.release(&plan),

@@ -287,6 +287,28 @@ fn two_promotions_out_of_sight_halt_both_until_a_person_decides() {
     until_halted(&world.active);
     let after = [&world.active, &world.passive].map(|node| compare::snapshot(&node.tree).unwrap());
     assert!(before == after, "nothing was sent or taken");
+    for (node, other) in [("apim-1", "apim-2"), ("apim-2", "apim-1")] {
+        let asked = [&world.active, &world.passive]
+            .into_iter()
+            .find(|it| it.name == node);
+        let diff = asked.unwrap().run(&["diff", "--json"]).exits(3);
+        let changes = three_way(&diff);
+        let own = format!("default/api/{node}.xml");
+        let theirs = format!("default/api/{other}.xml");
+        assert!(
+            changes.contains(&(own, "added".into(), "same".into())),
+            "{changes:?}"
+        );
+        assert!(
+            changes.contains(&(theirs, "same".into(), "added".into())),
+            "{changes:?}"
+        );
+        let both = changes
+            .iter()
+            .filter(|(_, here, there)| here == "changed" && there == "changed");
+        assert_eq!((both.count(), changes.len()), (1, 3), "{changes:?}");
+        asked.unwrap().run(&["ready"]).exits(3);
+    }
 
     world
         .passive
@@ -305,6 +327,117 @@ fn two_promotions_out_of_sight_halt_both_until_a_person_decides() {
     );
     assert_eq!(kept_aside(&world.passive), Vec::<String>::new());
     world.passive.run(&["verify"]).exits(0);
+    let diff = world.active.run(&["diff", "--json"]).exits(0);
+    let aside = diff.messages("aside");
+    assert!(
+        aside
+            .iter()
+            .any(|it| it["path"] == "default/api/apim-1.xml"),
+        "{aside:?}"
+    );
+    assert_eq!(aside.len(), 2);
+}
+
+/// (path, here, there) of every line of `diff --json`.
+fn three_way(outcome: &sync_tests::outcome::Outcome) -> Vec<(String, String, String)> {
+    let text = |line: &Value, field: &str| line[field].as_str().unwrap().to_owned();
+    let lines = outcome.messages("three_way");
+    lines
+        .iter()
+        .map(|line| (text(line, "path"), text(line, "here"), text(line, "there")))
+        .collect()
+}
+
+#[test]
+fn what_would_be_lost_is_told_on_both_nodes() {
+    let (mut world, apis) = World::running(40);
+    for node in [&world.active, &world.passive] {
+        let ready = node.run(&["ready", "--json"]).exits(0);
+        assert_eq!(ready.message("readiness")["ready"], true);
+        assert_eq!(node.run(&["ready"]).exits(0).stdout.lines().count(), 1);
+        node.run(&["diff"]).exits(0);
+    }
+    world.active.run(&["pause"]).exits(0);
+    fs::write(world.active.tree.join(apis[0].path()), api("edited", "1")).unwrap();
+    world.save("default/api/new.xml", &api("new", "1"));
+    world.delete(apis[1].path());
+    for (node, here, there) in [
+        (&world.active, "added", "same"),
+        (&world.passive, "same", "added"),
+    ] {
+        let ready = node.run(&["ready", "--json"]).exits(3);
+        let pending = ready.messages("pending");
+        assert!(
+            pending
+                .iter()
+                .any(|line| line["path"] == "default/api/new.xml"),
+            "{pending:?}"
+        );
+        assert_eq!(ready.message("readiness")["ready"], false);
+        let diff = three_way(&node.run(&["diff", "--json"]).exits(3));
+        let line = (
+            "default/api/new.xml".to_owned(),
+            here.to_owned(),
+            there.to_owned(),
+        );
+        assert!(diff.contains(&line), "{diff:?}");
+        assert_eq!(diff.len(), 3, "{diff:?}");
+        let one = three_way(
+            &node
+                .run(&["diff", "default/api/new.xml", "--json"])
+                .exits(3),
+        );
+        assert_eq!(one, [line]);
+    }
+    // The active cannot hand over what it may not send.
+    world.passive.run(&["promote"]).exits(4);
+    assert_eq!(world.active.status()["role"], "active");
+    world.active.run(&["resume"]).exits(0);
+    world.push();
+    world.passive.run(&["ready"]).exits(0);
+    world.save("default/api/broken.xml", "<api");
+    let held = world
+        .passive
+        .run(&["ready", "--json"])
+        .exits(3)
+        .message("readiness");
+    assert!(
+        held["reasons"][0].as_str().unwrap().contains("broken.xml"),
+        "{held}"
+    );
+    assert!(world.active.stop().success());
+    let alone = world
+        .passive
+        .run(&["ready", "--json"])
+        .exits(3)
+        .message("readiness");
+    assert!(
+        alone["reasons"][0].as_str().unwrap().contains("apim-1"),
+        "{alone}"
+    );
+    world.passive.run(&["diff"]).exits(7);
+    // Without a daemon here as well.
+    world.active.start();
+    world.until_in_step();
+    assert!(world.passive.stop().success());
+    world.passive.run(&["ready"]).exits(3);
+    world.passive.run(&["diff", "default/api/new.xml"]).exits(0);
+}
+
+#[test]
+fn a_daemon_is_not_needed_to_promote() {
+    let (mut world, _) = World::running(40);
+    assert!(world.passive.stop().success());
+    world.save("default/api/last.xml", &api("last", "1"));
+    world.passive.run(&["promote"]).exits(0);
+    assert!(world.passive.tree.join("default/api/last.xml").exists());
+    until_is(&world.active, "passive", 2);
+    until_is(&world.passive, "active", 2);
+    world.passive.start();
+    save(&world.passive, "default/api/next.xml", &api("next", "1"));
+    world.passive.run(&["push"]).exits(0);
+    until_equal(&world.passive, &world.active);
+    assert_eq!(kept_aside(&world.active), Vec::<String>::new());
 }
 
 #[test]
