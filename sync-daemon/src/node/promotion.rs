@@ -6,13 +6,13 @@
 //! recorded that it is passive before this node records that it is active. Where
 //! the old active cannot be reached it hears of the epoch at its first contact.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sync_core::{
     fence::{Kinship, Lineage},
     wire::VERSION_OF_CLAIMS,
 };
-use tokio::sync::mpsc::Sender;
+use tokio::{sync::mpsc::Sender, time::timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -30,13 +30,17 @@ use crate::{
     standing::Standing,
 };
 
+/// How long a generation under way may take to arrive.
+const TURN_WITHIN: Duration = Duration::from_secs(120);
+
 /// How the active before is brought to an end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Ending {
     /// It sends everything, then records that it is passive.
     Handover(NodeId),
-    /// It hears of the new epoch. What only it has is kept aside there.
-    Greeting(NodeId),
+    /// It hears of the new epoch, or each of several does. What only it has is
+    /// kept aside there.
+    Greeting(Vec<NodeId>),
     /// There is none, or it cannot be reached.
     None,
 }
@@ -212,12 +216,12 @@ fn plan(shared: &Shared, peers: &[Contact], confirmed: bool) -> Result<Plan, Fai
     let ending = match actives.as_slice() {
         [(peer, kinship)] => ending(peer, *kinship)?,
         [] => Ending::None,
-        [(first, _), ..] => Ending::Greeting(first.id),
+        several => Ending::Greeting(several.iter().map(|(peer, _)| peer.id).collect()),
     };
     let said = peers.iter().filter_map(Contact::greeting);
     let known = said.map(|theirs| &theirs.claim.lineage);
     let lineage = ours.promote(known, shared.id.0, nonce("promoting")?);
-    let steps = steps(shared, peers, ending, &lineage);
+    let steps = steps(shared, peers, &ending, &lineage);
     Ok(Plan {
         lineage,
         ending,
@@ -239,7 +243,7 @@ fn ending(peer: &Contact, kinship: Kinship) -> Result<Ending, Failure> {
     }
     Ok(match kinship {
         Kinship::Same => Ending::Handover(peer.id),
-        _ => Ending::Greeting(peer.id),
+        _ => Ending::Greeting(vec![peer.id]),
     })
 }
 
@@ -255,18 +259,20 @@ fn in_conflict(shared: &Shared, with: &[String]) -> Failure {
 }
 
 /// The plan in words.
-fn steps(shared: &Shared, peers: &[Contact], ending: Ending, lineage: &Lineage) -> Vec<String> {
-    let name = |id: NodeId| shared.peer_name(&id);
+fn steps(shared: &Shared, peers: &[Contact], ending: &Ending, lineage: &Lineage) -> Vec<String> {
+    let name = |id: &NodeId| shared.peer_name(id);
     let mut steps = Vec::new();
     match ending {
         Ending::Handover(id) => steps.push(format!(
             "`{}` sends what it has not sent yet, then turns passive",
             name(id)
         )),
-        Ending::Greeting(id) => steps.push(format!(
-            "`{}` turns passive; what only it has is kept aside there",
-            name(id)
-        )),
+        Ending::Greeting(ids) => steps.extend(ids.iter().map(|id| {
+            format!(
+                "`{}` turns passive; what only it has is kept aside there",
+                name(id)
+            )
+        })),
         Ending::None => steps.extend(without_the_active(shared, peers)),
     }
     steps.push(format!(
@@ -306,7 +312,11 @@ fn without_the_active(shared: &Shared, peers: &[Contact]) -> Vec<String> {
 pub(super) async fn ready_to_lead(shared: &Shared) -> Result<(), Failure> {
     for tree in shared.passive.values() {
         let doing = format!("promoting: {} cannot be taken over", tree.name);
-        let _turn = tree.turn.lock().await;
+        let turn = timeout(TURN_WITHIN, tree.turn.lock()).await;
+        let Ok(_turn) = turn else {
+            let message = format!("{doing}: a generation that is arriving does not end");
+            return Err(Failure::new(FailureKind::Partial, message).hint("try again"));
+        };
         let tended = tree.tend(true).await;
         let tended =
             tended.map_err(|stopped| Failure::caused_by(FailureKind::Failed, &*doing, &stopped))?;
@@ -333,8 +343,8 @@ async fn end_the_active(
         let contact = peers.iter().find(|peer| peer.id == id);
         contact.and_then(|peer| peer.answer.as_ref().ok().map(|(connection, _)| connection))
     };
-    let by_greeting = match plan.ending {
-        Ending::Handover(id) => {
+    let by_greeting = match &plan.ending {
+        &Ending::Handover(id) => {
             let Some(connection) = connection(id) else {
                 return Ok(());
             };
@@ -353,27 +363,29 @@ async fn end_the_active(
                     tell(events, Event::notice(text)).await;
                 }
             }
-            Some(id)
+            vec![id]
         }
-        Ending::Greeting(id) => Some(id),
-        Ending::None => None,
+        Ending::Greeting(ids) => ids.clone(),
+        Ending::None => Vec::new(),
     };
     shared
         .take_up(&plan.lineage)
         .map_err(|error| error.failure("promoting"))?;
-    let Some(id) = by_greeting else {
-        return Ok(());
-    };
-    let name = shared.peer_name(&id);
-    match contacts::fence_by_greeting(shared, id).await {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let text = format!("`{name}` cannot be reached; it turns passive when it is back");
-            tell(events, Event::notice(text)).await;
-            Ok(())
+    for id in by_greeting {
+        let name = shared.peer_name(&id);
+        match contacts::fence_by_greeting(shared, id).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let text = format!("`{name}` cannot be reached; it turns passive when it is back");
+                tell(events, Event::notice(text)).await;
+            }
+            Err(error) => {
+                let doing = format!("promoting: `{name}` does not turn passive");
+                return Err(error.failure(&doing));
+            }
         }
-        Err(error) => Err(error.failure(&format!("promoting: `{name}` does not turn passive"))),
     }
+    Ok(())
 }
 
 async fn hand_over(

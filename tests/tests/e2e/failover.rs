@@ -425,6 +425,50 @@ fn what_would_be_lost_is_told_on_both_nodes() {
 }
 
 #[test]
+fn an_active_that_cannot_send_everything_is_overruled_on_confirmation() {
+    let (world, _) = World::running(40);
+    world.active.run(&["pause"]).exits(0);
+    world.save("default/api/unsent.xml", &api("unsent", "1"));
+    world.passive.run(&["ready"]).exits(3);
+    world.passive.run(&["promote"]).exits(4);
+    until_is(&world.active, "active", 1);
+    world
+        .passive
+        .run(&["promote", "--confirm", "apim-2"])
+        .exits(0);
+    until_is(&world.passive, "active", 2);
+    until_is(&world.active, "passive", 2);
+    until_equal(&world.passive, &world.active);
+    assert_eq!(kept_aside(&world.active), [api("unsent", "1")]);
+}
+
+#[test]
+fn a_higher_epoch_that_never_knew_of_the_other_is_a_conflict_too() {
+    let mut world = both_promoted();
+    world
+        .passive
+        .run(&["demote", "--confirm", "apim-2"])
+        .exits(0);
+    world.passive.run(&["promote"]).exits(0);
+    assert_eq!(world.passive.status()["epoch"], 3);
+    world.active.start();
+    world.passive.start();
+    until_halted(&world.active);
+    until_halted(&world.passive);
+    world
+        .active
+        .run(&["promote", "--confirm", "apim-1"])
+        .exits(0);
+    until_is(&world.active, "active", 4);
+    until_is(&world.passive, "passive", 4);
+    world.until_equal(Strictness::Identity);
+    assert_eq!(
+        kept_aside(&world.passive),
+        [api("both", "apim-2"), api("one", "apim-2")]
+    );
+}
+
+#[test]
 fn a_daemon_is_not_needed_to_promote() {
     let (mut world, _) = World::running(40);
     assert!(world.passive.stop().success());
