@@ -317,7 +317,7 @@ pub(super) async fn ready_to_lead(shared: &Shared) -> Result<(), Failure> {
             let message = format!("{doing}: a generation that is arriving does not end");
             return Err(Failure::new(FailureKind::Partial, message).hint("try again"));
         };
-        let tended = tree.tend(true).await;
+        let tended = tree.tend(|_| true).await;
         let tended =
             tended.map_err(|stopped| Failure::caused_by(FailureKind::Failed, &*doing, &stopped))?;
         let problem = tended.err().or_else(|| tree.state.borrow().problem.clone());

@@ -96,7 +96,7 @@ impl Snapshot<'_> {
     /// # Errors
     /// Where it cannot be looked at.
     pub fn bytes(work: &Root) -> Result<u64, DiskError> {
-        Ok(work.stat(&file_name())?.map_or(0, |stat| stat.length))
+        Ok(work.stat(&name(STATE))?.map_or(0, |stat| stat.length))
     }
 
     fn fill(&self, writer: &mut Writer) -> Result<(), DiskError> {
