@@ -45,9 +45,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let report = match &options.report {
-        Some(file) => Report::load(file)?,
-        None => measured(options)?,
+    let report = if options.reports.is_empty() {
+        measured(options)?
+    } else {
+        Report::load(&options.reports)?
     };
     println!("{}", table::markdown(&report.rows));
     if options.save {
@@ -65,9 +66,9 @@ fn measured(options: &Options) -> Result<Report, String> {
             let rows = workload.rows(options);
             eprintln!("{}", table::markdown(&rows));
             report.rows.extend(rows);
+            report.keep()?;
         }
     }
-    let file = report.keep()?;
-    eprintln!("raw samples: {}", file.display());
+    eprintln!("raw samples: {}", report.file().display());
     Ok(report)
 }

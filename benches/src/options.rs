@@ -7,7 +7,7 @@ use crate::workloads::{self, Workload};
 /// What is accepted, for messages.
 pub(crate) const USAGE: &str = "\
 rivals [--full] [--rounds N] [--scale F] [--releases DIR] [--save] [WORKLOAD...]
-rivals --report FILE [--save]
+rivals --report FILE [--report FILE...] [--save]
 
   --full       every workload and every rival; without it W1 and W3 to W9
   --rounds N   measured rounds (otherwise 3 to 200, as each workload needs)
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     pub(crate) rounds: Option<usize>,
     pub(crate) scale: f64,
     pub(crate) save: bool,
-    pub(crate) report: Option<PathBuf>,
+    pub(crate) reports: Vec<PathBuf>,
     /// Where more trees for W12 lie.
     pub(crate) releases: Option<PathBuf>,
     chosen: Vec<String>,
@@ -37,7 +37,7 @@ impl Options {
             rounds: None,
             scale: 1.0,
             save: false,
-            report: None,
+            reports: Vec::new(),
             releases: None,
             chosen: Vec::new(),
         };
@@ -49,7 +49,7 @@ impl Options {
                 "--rounds" => options.rounds = Some(value(word, words.next())?),
                 "--scale" => options.scale = value(word, words.next())?,
                 "--releases" => options.releases = Some(value(word, words.next())?),
-                "--report" => options.report = Some(value(word, words.next())?),
+                "--report" => options.reports.push(value(word, words.next())?),
                 id if workloads::named(id).is_some() => options.chosen.push(id.to_owned()),
                 other => return Err(format!("`{other}` is not understood\n{USAGE}")),
             }

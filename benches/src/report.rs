@@ -21,34 +21,48 @@ const PLOT: &str = "docs/performance.svg";
 /// Everything measured in one run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// When it began, in seconds since 1970.
+    began: u64,
     machine: Value,
     pub(crate) rows: Vec<Row>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Value) -> Self {
-        let rows = Vec::new();
-        Self { machine, rows }
+        let age = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            began: age.map_or(0, |age| age.as_secs()),
+            machine,
+            rows: Vec::new(),
+        }
     }
 
-    /// Reads the raw samples of an earlier run.
-    pub(crate) fn load(file: &Path) -> Result<Self, String> {
+    /// Reads the raw samples of earlier runs, as if they had been one.
+    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, String> {
+        let mut runs = files.iter().map(|file| Self::load_one(file));
+        let mut all = runs.next().ok_or("no run was named")??;
+        for run in runs {
+            all.rows.extend(run?.rows);
+        }
+        Ok(all)
+    }
+
+    fn load_one(file: &Path) -> Result<Self, String> {
         let fail = |error: String| format!("reading {}: {error}", file.display());
         let text = fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| fail(error.to_string()))
     }
 
-    /// Writes the raw samples beside the earlier ones.
-    pub(crate) fn keep(&self) -> Result<PathBuf, String> {
-        let age = SystemTime::now().duration_since(UNIX_EPOCH);
-        let seconds = age.map_or(0, |age| age.as_secs());
-        let directory = root().join("benches/results");
-        let file = directory.join(format!("{seconds}.json"));
-        fs::create_dir_all(&directory)
-            .map_err(|error| format!("making {}: {error}", directory.display()))?;
+    /// Where its raw samples are kept, beside those of earlier runs.
+    pub(crate) fn file(&self) -> PathBuf {
+        let name = format!("{}.json", self.began);
+        root().join("benches/results").join(name)
+    }
+
+    /// Writes the raw samples; again after each workload, lest a long run be lost.
+    pub(crate) fn keep(&self) -> Result<(), String> {
         let text = serde_json::to_string(self).map_err(|error| error.to_string())?;
-        write(&file, &(text + "\n"))?;
-        Ok(file)
+        write(&self.file(), &(text + "\n"))
     }
 
     /// Redraws the table and the picture of the documentation.

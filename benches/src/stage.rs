@@ -254,12 +254,19 @@ pub(crate) fn empty_node(node: &Node) -> Result<(), String> {
     })
 }
 
-/// Makes a directory anew, empty.
+/// Makes a directory, or empties it: servers hold the directory itself.
 pub(crate) fn remake(directory: &Path) -> Result<(), String> {
-    let fail = |error| format!("emptying {}: {error}", directory.display());
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    fs::create_dir_all(directory).map_err(fail)
+    let emptied = || {
+        fs::create_dir_all(directory)?;
+        for item in fs::read_dir(directory)? {
+            let item = item?;
+            if item.file_type()?.is_dir() {
+                fs::remove_dir_all(item.path())?;
+            } else {
+                fs::remove_file(item.path())?;
+            }
+        }
+        Ok(())
+    };
+    emptied().map_err(|error: io::Error| format!("emptying {}: {error}", directory.display()))
 }
