@@ -29,6 +29,9 @@ const NAMESPACE: &str = "apim-sync-far";
 const MTU: u16 = 1500;
 /// A router's buffer holds one product of rate and delay, and never less.
 const BUFFER_BYTES_MIN: f64 = 262_144.0;
+/// Packets that an interface holds for this program: what is too much for the
+/// road is dropped there, not here.
+const QUEUE_PACKETS: &str = "10000";
 /// Packets under way in one direction: more than any buffer above holds.
 const PACKETS_MAX: usize = 65_536;
 
@@ -56,6 +59,8 @@ impl Link {
     /// Makes both ends and begins to carry.
     pub(crate) fn new(quality: Quality) -> Result<Self, String> {
         let (here, there) = (device(HERE.0)?, device(THERE.0)?);
+        // What a killed run left; mostly there is nothing.
+        let _ = ip(&["netns", "del", NAMESPACE]);
         ip(&["netns", "add", NAMESPACE])?;
         ip(&["link", "set", THERE.0, "netns", NAMESPACE])?;
         let near: &[&str] = &[];
@@ -63,7 +68,8 @@ impl Link {
         for (prefix, (name, address)) in [(near, HERE), (far, THERE)] {
             let address = format!("{address}/24");
             ip(&[prefix, &["addr", "add", &address, "dev", name]].concat())?;
-            ip(&[prefix, &["link", "set", name, "up"]].concat())?;
+            let up = ["link", "set", name, "txqueuelen", QUEUE_PACKETS, "up"];
+            ip(&[prefix, &up[..]].concat())?;
         }
         ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
         carry(&here, &there, quality, 1);
