@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    os::fd::AsFd,
     process::Command,
     sync::{
         Arc,
@@ -14,7 +15,6 @@ use std::{
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::os::fd::AsFd;
 use sync_tests::rng::Rng;
 use tun_rs::{DeviceBuilder, SyncDevice};
 

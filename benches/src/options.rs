@@ -83,6 +83,11 @@ impl Options {
         self.rounds.unwrap_or(usual)
     }
 
+    /// Files of a large tree, in which looking costs what it costs in the field.
+    pub(crate) fn many(&self) -> usize {
+        self.scaled(100_000, 1_000)
+    }
+
     /// A number of files or bytes in this run; never less than `least`.
     pub(crate) fn scaled(&self, number: usize, least: usize) -> usize {
         #[expect(

@@ -81,6 +81,18 @@ impl Row {
         }
     }
 
+    /// What the rounds took, in seconds.
+    pub(crate) fn timed(id: &str, work: impl Into<String>, series: Vec<Series>) -> Self {
+        let series = series.into_iter().map(Series::in_seconds).collect();
+        Self::new(id, work, Unit::Seconds, series)
+    }
+
+    /// What the rounds sent, in bytes on the wire.
+    pub(crate) fn sent(id: &str, work: impl Into<String>, series: Vec<Series>) -> Self {
+        let series = series.into_iter().map(Series::in_bytes).collect();
+        Self::new(id, work, Unit::Bytes, series)
+    }
+
     /// A workload that could not be played at all.
     pub(crate) fn failed(id: &str, why: &str) -> Self {
         let series = vec![Series::failed(OURS, why)];

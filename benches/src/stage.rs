@@ -53,10 +53,9 @@ impl Stage {
         })
     }
 
-    /// The same with 100,000 artifacts, large enough that looking costs what it
-    /// costs in the field, where `options` ask for full size.
+    /// The same with [`Options::many`] artifacts.
     pub(crate) fn of_many(options: &Options) -> Result<Self, String> {
-        Self::new(options.scaled(100_000, 1_000))
+        Self::new(options.many())
     }
 
     /// A stage with one large file of random bytes on the active.

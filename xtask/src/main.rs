@@ -21,8 +21,9 @@ const HELP: &str = "\
 cargo xtask test [STEP...]   every check, or only the named steps, fail fast
 cargo xtask ci               `test`, then the README's commands
 cargo xtask steps            the names of the steps
-cargo xtask bench [--full | WORKLOAD...]
-                             beside rsync on this machine: the quick workloads, all, or those named";
+cargo xtask bench [--full] [WORKLOAD...]
+                             beside rsync on this machine: the quick workloads, all with every
+                             rival, or those named; a wrong word shows what else there is";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

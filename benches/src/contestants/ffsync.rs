@@ -2,16 +2,14 @@
 //! each file that it reads, so it gets a copy of the source.
 
 use std::{
-    net::UdpSocket,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use sync_tests::wait::{self, DEADLINE};
-
 use super::{
     Daemon,
     copier::{Copier, Run},
+    own_source, until_listening,
 };
 use crate::{
     meter::{Resident, unmeasured},
@@ -33,10 +31,7 @@ pub(crate) struct Ffsync {
 impl Ffsync {
     pub(crate) fn new(stage: &Stage) -> Result<Self, String> {
         let home = stage.place("ffsync")?;
-        let (source, target) = (home.join("source"), home.join("target"));
-        let mut copy = Command::new("cp");
-        copy.arg("-a").arg(stage.source()).arg(&source);
-        unmeasured(copy)?;
+        let (source, target) = (own_source(stage, &home)?, home.join("target"));
         for part in ["sender", "receiver", "target"] {
             remake(&home.join(part))?;
         }
@@ -90,10 +85,7 @@ impl Copier for Ffsync {
             &self.identity("sender")?,
         ]);
         self.receiver = Some(Daemon::start(command, &self.home, "ffsync's receiver")?);
-        wait::until("ffsync's receiver to listen", DEADLINE, || {
-            let taken = UdpSocket::bind(("0.0.0.0", PORT)).is_err();
-            wait::ensure(taken, "its port is free")
-        });
+        until_listening("ffsync's receiver", ("0.0.0.0", PORT));
         Ok(())
     }
 

@@ -7,10 +7,9 @@ use std::{
     process::Command,
 };
 
-use super::{Daemon, syncthing::Syncthing};
+use super::{Daemon, own_source, syncthing::Syncthing};
 use crate::{
     contestants::rsync::Way,
-    meter::unmeasured,
     options::Options,
     race::{Racer, race},
     sample::Series,
@@ -60,15 +59,6 @@ fn seen(name: &str, watcher: Box<dyn Watcher>) -> Racer<'static, Stage> {
         meter.stop_clock();
         Ok(())
     })
-}
-
-/// A copy of the stage's source below `home`.
-pub(crate) fn own_source(stage: &Stage, home: &Path) -> Result<PathBuf, String> {
-    let source = home.join("source");
-    let mut copy = Command::new("cp");
-    copy.arg("-a").arg(stage.source()).arg(&source);
-    unmeasured(copy)?;
-    Ok(source)
 }
 
 /// lsyncd, which starts rsync to rsync's daemon after 15 seconds.

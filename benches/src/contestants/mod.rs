@@ -12,16 +12,36 @@ pub(crate) mod unison;
 
 use std::{
     fs::File,
-    path::Path,
+    net::{ToSocketAddrs, UdpSocket},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use sync_tests::wait::{self, DEADLINE};
+
+use crate::{meter::unmeasured, stage::Stage};
 
 /// Between two looks at a daemon that ends.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until a server has taken its UDP port.
+pub(crate) fn until_listening(what: &str, address: impl ToSocketAddrs) {
+    wait::until(&format!("{what} to listen"), DEADLINE, || {
+        wait::ensure(UdpSocket::bind(&address).is_err(), "its port is free")
+    });
+}
+
+/// A copy of the stage's source below `home`, for who writes into what it reads.
+pub(crate) fn own_source(stage: &Stage, home: &Path) -> Result<PathBuf, String> {
+    let source = home.join("source");
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(stage.source()).arg(&source);
+    unmeasured(copy)?;
+    Ok(source)
+}
 
 /// A daemon that ends with this value.
 pub(crate) struct Daemon(Child);

@@ -1,16 +1,14 @@
 //! sparsync: QUIC and BLAKE3, a server and a push.
 
 use std::{
-    net::UdpSocket,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use sync_tests::wait::{self, DEADLINE};
-
 use super::{
     Daemon,
     copier::{Copier, Run},
+    until_listening,
 };
 use crate::{
     meter::{Resident, unmeasured},
@@ -50,10 +48,7 @@ impl Sparsync {
             .arg("--key")
             .arg(home.join("key.pem"));
         let server = Daemon::start(command, &home, "sparsync's server")?;
-        wait::until("sparsync's server to listen", DEADLINE, || {
-            let taken = UdpSocket::bind(ADDRESS).is_err();
-            wait::ensure(taken, "its port is free")
-        });
+        until_listening("sparsync's server", ADDRESS);
         Ok(Self {
             home,
             target,

@@ -10,10 +10,7 @@ use std::{
 
 use sync_tests::lockstep;
 
-use super::{
-    Daemon,
-    live::{Watcher, own_source},
-};
+use super::{Daemon, live::Watcher, own_source};
 use crate::{
     meter::unmeasured,
     stage::{Stage, remake},

@@ -8,7 +8,6 @@ use crate::{
     options::Options,
     race::race,
     row::{Goal, Row},
-    sample::{Series, Unit},
     seclusion::Wire,
     stage::Stage,
 };
@@ -25,9 +24,9 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
         rsync::whole(TIMES, Way::Daemon, &["-a", "-n"]),
     ];
     let series = race(Wire::Loopback, options.rounds(5), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_seconds).collect();
-    let work = "every byte of 100,000 files compared on both sides";
-    let row = Row::new("W4", work, Unit::Seconds, series).to(CONTENTS);
+    let files = options.many();
+    let work = format!("every byte of {files} files compared on both sides");
+    let row = Row::timed("W4", work, series).to(CONTENTS);
     Ok(vec![row.goals([
         Goal::against(CONTENTS, 0.6),
         Goal::against(TIMES, 1.0),

@@ -8,7 +8,6 @@ use crate::{
     options::Options,
     race::race,
     row::{Goal, Row},
-    sample::{Series, Unit},
     seclusion::Wire,
     stage::Stage,
 };
@@ -28,10 +27,9 @@ pub(crate) fn small(options: &Options, id: &str, files: usize) -> Result<Vec<Row
     let rounds = options.rounds(5);
     let mut series = race(Wire::Loopback, rounds, &mut stage, racers);
     series.extend(copier::filling(options, rounds, &mut stage, files));
-    let series = series.into_iter().map(Series::in_seconds).collect();
     let work = format!("bootstrap {files} files; apim-sync: durable");
     let (daemon, ssh) = if id == "W1" { (0.6, 0.3) } else { (0.7, 0.4) };
-    let row = Row::new(id, work, Unit::Seconds, series).to(rsync::DAEMON);
+    let row = Row::timed(id, work, series).to(rsync::DAEMON);
     Ok(vec![row.goals([
         Goal::against(rsync::DAEMON, daemon),
         Goal::against(rsync::SSH, ssh),
@@ -48,9 +46,8 @@ pub(crate) fn bytes(options: &Options) -> Result<Vec<Row>, String> {
         rsync::filling(rsync::DAEMON, Way::Daemon, &["-a"]),
     ];
     let series = race(Wire::Loopback, options.rounds(3), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_bytes).collect();
     let work = format!("bytes to bootstrap {files} files");
-    let row = Row::new("W8", work, Unit::Bytes, series).to(COMPRESSED);
+    let row = Row::sent("W8", work, series).to(COMPRESSED);
     Ok(vec![row.goals([Goal::against(COMPRESSED, 0.7)])])
 }
 
@@ -64,9 +61,8 @@ pub(crate) fn large(options: &Options) -> Result<Vec<Row>, String> {
         rsync::filling(rsync::SSH, Way::Ssh, &["-a"]),
     ];
     let series = race(Wire::Loopback, options.rounds(3), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_seconds).collect();
     let work = format!("bootstrap one incompressible file of {} MiB", bytes >> 20);
-    let row = Row::new("W10", work, Unit::Seconds, series).to(rsync::DAEMON);
+    let row = Row::timed("W10", work, series).to(rsync::DAEMON);
     Ok(vec![row.goals([
         Goal::against(rsync::DAEMON, 1.2),
         Goal::against(rsync::SSH, 0.3),

@@ -15,7 +15,7 @@ use crate::{
     options::Options,
     race::{Racer, race},
     row::{Goal, OURS, Row},
-    sample::{End, Series, Unit},
+    sample::End,
     seclusion::Wire,
     stage::{Stage, same},
 };
@@ -37,9 +37,9 @@ pub(crate) fn commanded(options: &Options) -> Result<Vec<Row>, String> {
         looked(),
     ];
     let series = race(Wire::Loopback, options.rounds(21), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_seconds).collect();
-    let work = "one edit in 100,000 files, a command to its end";
-    let row = Row::new("W5", work, Unit::Seconds, series).to(NAMED);
+    let files = options.many();
+    let work = format!("one edit in {files} files, a command to its end");
+    let row = Row::timed("W5", work, series).to(NAMED);
     Ok(vec![row.goals([Goal::against(NAMED, 0.1)])])
 }
 
@@ -96,10 +96,11 @@ pub(crate) fn visible(options: &Options) -> Result<Vec<Row>, String> {
         stage.world.passive.stop();
         series.extend(live::all(options, &mut stage));
     }
-    let series = series.into_iter().map(Series::in_seconds).collect();
-    let work =
-        "edit to visible on the passive, 100,000 files; apim-sync: 50 ms of settling included";
-    let row = Row::new("W6", work, Unit::Seconds, series);
+    let files = options.many();
+    let work = format!(
+        "edit to visible on the passive, {files} files; apim-sync: 50 ms of settling included"
+    );
+    let row = Row::timed("W6", work, series);
     Ok(vec![
         row.goals([Goal::median(0.052), Goal::quantile(0.99, 0.065)]),
     ])
@@ -133,8 +134,8 @@ pub(crate) fn bytes(options: &Options) -> Result<Vec<Row>, String> {
     let mut stage = Stage::of_many(options)?.in_step()?;
     let racers = vec![seen(), looked(), named(NAMED, Way::Daemon)];
     let series = race(Wire::Loopback, options.rounds(7), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_bytes).collect();
-    let work = "bytes of one edit in 100,000 files, headers included";
-    let row = Row::new("W7", work, Unit::Bytes, series).to(rsync::DAEMON);
+    let files = options.many();
+    let work = format!("bytes of one edit in {files} files, headers included");
+    let row = Row::sent("W7", work, series).to(rsync::DAEMON);
     Ok(vec![row.goals([Goal::median(1024.0)])])
 }

@@ -9,7 +9,7 @@ use crate::{
     options::Options,
     race::{Racer, race},
     row::{Goal, OURS, Row},
-    sample::{End, Series, Unit},
+    sample::End,
     seclusion::Wire,
     stage::Stage,
 };
@@ -34,11 +34,9 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
         by_rsync(Way::Ssh),
     ];
     let series = race(Wire::Loopback, options.rounds(5), &mut stage, racers);
-    let seconds = series.iter().cloned().map(Series::in_seconds).collect();
-    let bytes_sent = series.into_iter().map(Series::in_bytes).collect();
     let work = format!("20 bytes inserted in {} MiB", bytes >> 20);
-    let time = Row::new("W11", work.as_str(), Unit::Seconds, seconds).to(rsync::DAEMON);
-    let wire = Row::new("W11", format!("bytes: {work}"), Unit::Bytes, bytes_sent).to(rsync::DAEMON);
+    let time = Row::timed("W11", work.as_str(), series.clone()).to(rsync::DAEMON);
+    let wire = Row::sent("W11", format!("bytes: {work}"), series).to(rsync::DAEMON);
     Ok(vec![
         time.goals([Goal::against(rsync::DAEMON, 0.3)]),
         wire.goals([Goal::median(200_000.0)]),

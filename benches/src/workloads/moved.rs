@@ -8,7 +8,7 @@ use crate::{
     options::Options,
     race::{Racer, race},
     row::{Goal, OURS, Row},
-    sample::{End, Series, Unit},
+    sample::End,
     seclusion::Wire,
     stage::Stage,
 };
@@ -39,12 +39,11 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
         .checked(|stage| stage.check_target(Way::Daemon)),
     ];
     let series = race(Wire::Loopback, options.rounds(3), &mut stage, racers);
-    let series = series.into_iter().map(Series::in_bytes).collect();
     let moved = files / 4;
     let work = format!("bytes for a directory of {moved} files that moved");
     #[expect(clippy::cast_precision_loss, reason = "a few thousand files")]
     let at_most = (moved * BYTES_PER_FILE) as f64;
-    let row = Row::new("W9", work, Unit::Bytes, series).to(COMPRESSED);
+    let row = Row::sent("W9", work, series).to(COMPRESSED);
     Ok(vec![row.goals([Goal::median(at_most)])])
 }
 

@@ -15,7 +15,7 @@ use crate::{
     meter::{Memory, Meter, Resident, unmeasured},
     options::Options,
     row::{Goal, OURS, Row},
-    sample::{Cost, End, Series, Unit},
+    sample::{Cost, End, Series},
     seclusion::Wire,
     stage::Stage,
 };
@@ -42,15 +42,12 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
     if pairs == 0 {
         return Err("no trees were found; give some with --releases".to_owned());
     }
-    let row = |figure, unit, look: fn(Series) -> Series| {
-        let work = format!("{figure} from one release to the next, {pairs} pairs");
-        let series = lanes.iter().cloned().map(look).collect();
-        Row::new("W12", work, unit, series).to(COMPRESSED)
-    };
-    let bytes = row("bytes", Unit::Bytes, Series::in_bytes);
+    let work = format!("from one release to the next, {pairs} pairs");
+    let bytes = Row::sent("W12", format!("bytes {work}"), lanes.to_vec()).to(COMPRESSED);
+    let time = Row::timed("W12", format!("time {work}"), lanes.to_vec()).to(COMPRESSED);
     Ok(vec![
         bytes.goals([Goal::always_against(COMPRESSED, 1.0)]),
-        row("time", Unit::Seconds, Series::in_seconds),
+        time,
     ])
 }
 

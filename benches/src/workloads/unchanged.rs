@@ -8,7 +8,6 @@ use crate::{
     options::Options,
     race::race,
     row::{Goal, Row},
-    sample::{Series, Unit},
     seclusion::Wire,
     stage::Stage,
 };
@@ -32,9 +31,9 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
     )];
     series.extend(race(Wire::Loopback, rounds, &mut stage, quick));
     series.extend(copier::looking(options, rounds, &mut stage));
-    let series = series.into_iter().map(Series::in_seconds).collect();
-    let work = "nothing changed in 100,000 files, cold command";
-    let row = Row::new("W3", work, Unit::Seconds, series).to(rsync::DAEMON);
+    let files = options.many();
+    let work = format!("nothing changed in {files} files, cold command");
+    let row = Row::timed("W3", work, series).to(rsync::DAEMON);
     Ok(vec![row.goals([
         Goal::against(rsync::DAEMON, 0.3),
         Goal::median_of(QUICK, 0.02),

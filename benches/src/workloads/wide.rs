@@ -12,7 +12,7 @@ use crate::{
     options::Options,
     race::{Racer, race},
     row::{Goal, OURS, Row},
-    sample::{End, Series, Unit},
+    sample::End,
     stage::{disk, edit, empty_node, pid, remake, same},
 };
 
@@ -43,8 +43,7 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
         let rounds = options.rounds(5);
         let mut play = |work: String, goal: Option<Goal>, racers: Vec<Racer<'_, Course>>| {
             let series = race(Link::WIRE, rounds, &mut course, racers);
-            let series = series.into_iter().map(Series::in_seconds).collect();
-            let row = Row::new("W13", format!("{work}; {how}"), Unit::Seconds, series);
+            let row = Row::timed("W13", format!("{work}; {how}"), series);
             rows.push(row.to(COMPRESSED).goals(goal));
         };
         let against = |at_most| Some(Goal::against(COMPRESSED, at_most));

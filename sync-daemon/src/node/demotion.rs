@@ -1,7 +1,7 @@
 //! `demote`: this active becomes a passive, in the same epoch. Nobody is active
 //! until a peer is promoted.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sync_core::{fence::Verdict, wire::Refusal};
 use tokio::sync::mpsc::Sender;
@@ -11,7 +11,7 @@ use super::{
     Shared,
     contacts::{Contact, Contacts},
     error::refusal_failure,
-    handover::everything_sent,
+    handover::{FLUSH_WITHIN, everything_sent},
     promotion::{confirmed, tell_standing},
     publisher::Command,
     push_request::tell,
@@ -22,9 +22,6 @@ use crate::{
     failure::{Failure, FailureKind},
     standing::Standing,
 };
-
-/// How long one barrier may take.
-const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs one demotion; whether the role changed.
 pub(super) async fn demote(

@@ -13,7 +13,10 @@ use sync_core::{
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::{Shared, error::SessionError, fencing::Greeting, peers::Peer, publisher::Command};
+use super::{
+    Shared, error::SessionError, fencing::Greeting, peers::Peer, publisher::Command,
+    working::WORKING_EVERY,
+};
 use crate::{
     events::Role,
     identity::NodeId,
@@ -21,13 +24,10 @@ use crate::{
     transport::{Connection, Stream},
 };
 
-/// How often the asker hears that the work goes on: well within the deadline of
-/// one message.
-const WORKING_EVERY: Duration = Duration::from_secs(5);
 /// Silence that means a dead active.
 const SILENCE_MAX: Duration = Duration::from_secs(12);
 /// How long an active tries to bring the asker up to date.
-const FLUSH_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 /// How long the asker waits for all of it.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(180);
 
