@@ -23,7 +23,8 @@ const ADDRESS: &str = "127.0.0.1:8750";
 pub(crate) struct Sparsync {
     home: PathBuf,
     target: PathBuf,
-    server: Daemon,
+    /// None while it is started again.
+    server: Option<Daemon>,
 }
 
 impl Sparsync {
@@ -38,17 +39,7 @@ impl Sparsync {
             .arg("--key")
             .arg(home.join("key.pem"));
         unmeasured(keys)?;
-        let mut command = Command::new("sparsync");
-        command
-            .args(["serve", "--bind", ADDRESS, "--preserve-metadata"])
-            .arg("--destination")
-            .arg(&target)
-            .arg("--cert")
-            .arg(home.join("cert.pem"))
-            .arg("--key")
-            .arg(home.join("key.pem"));
-        let server = Daemon::start(command, &home, "sparsync's server")?;
-        until_listening("sparsync's server", ADDRESS);
+        let server = Some(serve(&home, &target)?);
         Ok(Self {
             home,
             target,
@@ -57,17 +48,37 @@ impl Sparsync {
     }
 }
 
+fn serve(home: &Path, target: &Path) -> Result<Daemon, String> {
+    let mut command = Command::new("sparsync");
+    command
+        .args(["serve", "--bind", ADDRESS, "--preserve-metadata"])
+        .arg("--destination")
+        .arg(target)
+        .arg("--cert")
+        .arg(home.join("cert.pem"))
+        .arg("--key")
+        .arg(home.join("key.pem"));
+    let server = Daemon::start(command, home, "sparsync's server")?;
+    until_listening("sparsync's server", ADDRESS);
+    Ok(server)
+}
+
 impl Copier for Sparsync {
     fn target(&self) -> &Path {
         &self.target
     }
 
     fn forget(&mut self) -> Result<(), String> {
-        remake(&self.target)
+        // It remembers in memory what it wrote.
+        self.server = None;
+        remake(&self.target)?;
+        self.server = Some(serve(&self.home, &self.target)?);
+        Ok(())
     }
 
     fn residents(&self) -> Vec<Resident> {
-        vec![Resident::receiver(self.server.pid())]
+        let pid = self.server.as_ref().map(Daemon::pid);
+        pid.map(Resident::receiver).into_iter().collect()
     }
 
     fn copy(&mut self, source: &Path, run: Run<'_>) -> Result<(), String> {
