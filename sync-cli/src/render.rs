@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod differences;
+mod drift;
 pub(crate) mod nagios;
 pub(crate) mod progress;
 pub(crate) mod quantity;

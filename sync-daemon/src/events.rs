@@ -7,11 +7,13 @@
 use serde::{Deserialize, Serialize};
 use sync_core::RelPath;
 
+mod drift;
 mod status;
 
+pub use drift::{Drift, DriftCause, DriftKind};
 pub use status::{
-    AppliedState, ConflictStatus, Drift, DriftKind, GuardStatus, HaltedPlan, HeldPath, LastVerify,
-    PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
+    AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
+    PeerStatus, Role, Status, TreeState, TreeStatus,
 };
 
 /// Version of the JSON lines.

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::events::{PeerState, Status, TreeState};
+use crate::events::{DriftCause, PeerState, Status, TreeState};
 
 /// Bytes of a request that are read; the first line is all that counts.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
@@ -166,8 +166,8 @@ fn metrics(status: &Status) -> String {
     );
     family(
         "drift_paths",
-        "Paths that are not as agreed.",
-        &plain(status.drift.len() as f64),
+        "Paths that are not as agreed, here or on the peers of an active, by cause.",
+        &drift(status),
     );
     family(
         "held_paths",
@@ -219,6 +219,14 @@ fn metrics(status: &Status) -> String {
         }),
     );
     out
+}
+
+fn drift(status: &Status) -> Vec<(String, f64)> {
+    let count = |cause: DriftCause| status.drift.iter().filter(|it| it.cause == cause).count();
+    let causes = DriftCause::ALL.into_iter();
+    causes
+        .map(|cause| (label("cause", cause.name()), count(cause) as f64))
+        .collect()
 }
 
 fn flag(value: bool) -> f64 {
@@ -288,7 +296,7 @@ fn html(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{GuardStatus, Role};
+    use crate::events::{Drift, DriftKind, GuardStatus, PathText, Role};
 
     fn status() -> Status {
         Status {
@@ -345,6 +353,27 @@ mod tests {
     async fn an_endless_request_is_refused() {
         let answer = get(&"x".repeat(REQUEST_BYTES_MAX + 1)).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+
+    #[test]
+    fn drift_is_counted_by_cause() {
+        let mut drifted = status();
+        drifted.drift.push(Drift {
+            tree: "t".into(),
+            path: PathText {
+                path: "a.xml".into(),
+                escaped: false,
+            },
+            kind: DriftKind::Deleted,
+            cause: DriftCause::Rejected,
+            peer: Some("apim-2".into()),
+            as_of_unix_seconds: None,
+        });
+        let text = metrics(&drifted);
+        for (cause, count) in [("edited", 0), ("rejected", 1), ("restored", 0)] {
+            let line = format!("\napim_sync_drift_paths{{cause=\"{cause}\"}} {count}\n");
+            assert!(text.contains(&line), "{line:?} in {text}");
+        }
     }
 
     #[test]

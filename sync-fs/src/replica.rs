@@ -18,6 +18,7 @@ mod aside;
 mod checkpoint;
 mod commit;
 mod contents;
+mod deleted;
 mod drift;
 mod intake;
 mod judge;
@@ -49,6 +50,7 @@ use crate::{observed::Observed, recipes::Recipes, root::Root};
 use apply::Pending;
 use checkpoint::Unsynced;
 use contents::Contents;
+use deleted::DeletedFiles;
 use recent::RecentSeconds;
 use reserve::Reserve;
 use returning::Returning;
@@ -71,6 +73,7 @@ pub struct Replica {
     /// There while what stands in the tree was an active's.
     returning: Option<Returning>,
     recent: RecentSeconds,
+    deleted: DeletedFiles,
     unsynced: Unsynced,
     recipes: Recipes,
 }

@@ -5,7 +5,8 @@
 //! is undeployed; all undeploys of a poll come before all deploys; a file of
 //! bad content is renamed `.back`, and on an update the old content is written
 //! back over it; an artifact name deployed from another file is a duplicate and
-//! renamed `.back`. What it does not share: the interval (15 s), and that it
+//! renamed `.back`; `main.xml` and `fault.xml` of the sequences are written back
+//! when they are deleted. What it does not share: the interval (15 s), and that it
 //! judges: after each poll every reference must lead to a deployed artifact.
 //!
 //! Directories are read in the reverse of the order in which a set is
@@ -166,7 +167,11 @@ impl Deployer {
         let absent = |path: &&PathBuf| !listed.contains(path) && !path.exists();
         let gone: Vec<PathBuf> = self.known.keys().filter(absent).cloned().collect();
         for path in gone {
-            self.known.remove(&path);
+            let known = self.known.remove(&path).expect("it was known");
+            if is_indispensable(&path) {
+                // Where its directory has gone too, there is no place for it.
+                let _ = fs::write(&path, &known.content);
+            }
             self.sights.push(Sight::Undeployed(path));
         }
     }
@@ -237,6 +242,11 @@ impl Running {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the deployer's thread ends well")
     }
+}
+
+/// Whether the deployer cannot be without this file.
+fn is_indispensable(path: &Path) -> bool {
+    kind_of(path) == "sequences" && (path.ends_with("main.xml") || path.ends_with("fault.xml"))
 }
 
 /// The kind of the artifact directory a file is in.
@@ -358,6 +368,20 @@ mod tests {
             b"<api name=\"x\">"
         );
         assert_eq!(deployer.faults(), [&Sight::Rejected(path)]);
+    }
+
+    #[test]
+    fn the_main_sequence_comes_back_when_it_is_deleted() {
+        let (root, mut deployer) = deployed();
+        let main = root.path().join("default/sequences/main.xml");
+        let content = b"<sequence name=\"main\"/>";
+        save(&main, content).unwrap();
+        deployer.poll();
+        fs::remove_file(&main).unwrap();
+        deployer.poll();
+        assert_eq!(fs::read(&main).unwrap(), content);
+        deployer.poll();
+        assert_eq!(deployer.faults(), [&Sight::Undeployed(main)]);
     }
 
     #[test]

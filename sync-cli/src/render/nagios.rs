@@ -1,6 +1,6 @@
 //! One line and an exit code for Nagios.
 
-use sync_daemon::events::{PeerState, PeerStatus, Status, TreeState, TreeStatus};
+use sync_daemon::events::{DriftCause, PeerState, PeerStatus, Status, TreeState, TreeStatus};
 
 /// Lag above which a warning is given: far above any settle time.
 const LAG_WARN_S: f64 = 60.0;
@@ -82,12 +82,26 @@ fn findings(status: &Status) -> Vec<Finding> {
     }
     let plans = status.guard.plans.iter();
     found.extend(plans.map(|plan| (Level::Critical, format!("plan {} is halted", plan.plan))));
-    for (count, what) in [(status.drift.len(), "drifted"), (status.held.len(), "held")] {
-        found.extend((count > 0).then(|| (Level::Warning, format!("{count} {what}"))));
-    }
+    found.extend(
+        DriftCause::ALL
+            .into_iter()
+            .filter_map(|cause| drifted(status, cause)),
+    );
+    let held = status.held.len();
+    found.extend((held > 0).then(|| (Level::Warning, format!("{held} held"))));
     let paused = (Level::Warning, "sending is paused".to_owned());
     found.extend(status.paused.then_some(paused));
     found
+}
+
+fn drifted(status: &Status, cause: DriftCause) -> Option<Finding> {
+    let count = status.drift.iter().filter(|it| it.cause == cause).count();
+    let text = match cause {
+        DriftCause::Edited => format!("{count} drifted"),
+        DriftCause::Rejected => format!("{count} rejected by the deployer"),
+        DriftCause::Restored => format!("{count} restored by the deployer"),
+    };
+    (count > 0).then_some((Level::Warning, text))
 }
 
 fn tree(tree: &TreeStatus) -> Option<Finding> {
@@ -145,8 +159,10 @@ fn performance(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sync_daemon::events::DriftKind;
+
     use super::*;
-    use crate::render::status::tests::healthy;
+    use crate::render::{drift::tests::drifted, status::tests::healthy};
 
     #[test]
     fn a_healthy_pair_is_ok() {
@@ -171,6 +187,25 @@ mod tests {
             line.starts_with("APIM-SYNC CRITICAL - apim-2 lags 700 s; sending is paused | lag=700"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn drift_warns_by_cause() {
+        let mut status = healthy();
+        let path = |cause| drifted("a.xml", cause, DriftKind::Edited);
+        let causes = [
+            DriftCause::Edited,
+            DriftCause::Rejected,
+            DriftCause::Rejected,
+        ];
+        status.drift = causes.map(path).into();
+        let (level, line) = judge(&status);
+        assert_eq!(level, Level::Warning);
+        assert!(
+            line.starts_with("APIM-SYNC WARNING - 1 drifted; 2 rejected by the deployer | "),
+            "{line}"
+        );
+        assert!(line.contains(" drift=3;"), "{line}");
     }
 
     #[test]

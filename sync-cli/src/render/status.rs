@@ -3,15 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_daemon::events::{
-    Drift, DriftKind, HaltedPlan, HeldPath, LastVerify, PeerState, PeerStatus, Status, TreeState,
-    TreeStatus,
+    HaltedPlan, HeldPath, LastVerify, PeerState, PeerStatus, Status, TreeState, TreeStatus,
 };
 
-use super::quantity;
+use super::{
+    drift::{self, listed},
+    quantity,
+};
 use crate::terminal::{Line, Paint, or_dash};
-
-/// Drifted and held paths shown; `--json` has them all.
-const PATHS_SHOWN_MAX: usize = 20;
 
 /// The whole screen; `now_s` is the time in seconds since 1970.
 pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
@@ -26,7 +25,8 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
         "guard",
         status.guard.plans.iter().flat_map(halted),
     );
-    section(&mut lines, "drift", listed(&status.drift, drift));
+    let drift = drift::lines(&status.drift, now_s);
+    section(&mut lines, "drift", drift.into_iter());
     section(&mut lines, "held", listed(&status.held, held));
     lines
 }
@@ -168,25 +168,8 @@ fn halted(plan: &HaltedPlan) -> [Line; 2] {
     ]
 }
 
-fn drift(drift: &Drift) -> Line {
-    let word = match drift.kind {
-        DriftKind::Rejected => "rejected by the deployer",
-        DriftKind::Edited => "edited here",
-        DriftKind::Deleted => "deleted here",
-        DriftKind::Created => "created here",
-    };
-    Line::new(format!("{}:{}  ", drift.tree, drift.path.path)).paint(Paint::Yellow, word)
-}
-
 fn held(held: &HeldPath) -> Line {
     Line::new(format!("{}:{}  ", held.tree, held.path.path)).paint(Paint::Yellow, &held.reason)
-}
-
-/// The first few, and how many more there are.
-fn listed<T>(items: &[T], line: fn(&T) -> Line) -> impl Iterator<Item = Line> {
-    let more = items.len().saturating_sub(PATHS_SHOWN_MAX);
-    let rest = (more > 0).then(|| Line::painted(Paint::Dim, format!("and {more} more: --json")));
-    items.iter().take(PATHS_SHOWN_MAX).map(line).chain(rest)
 }
 
 fn with_detail(line: Line, detail: Option<&str>) -> Line {
@@ -198,9 +181,9 @@ fn with_detail(line: Line, detail: Option<&str>) -> Line {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sync_daemon::events::{AppliedState, GuardStatus, PathText, Role};
+    use sync_daemon::events::{AppliedState, DriftCause, DriftKind, GuardStatus, PathText, Role};
 
-    use super::*;
+    use super::{super::drift::tests::drifted, *};
 
     /// An active node with one passive peer, all well.
     pub(crate) fn healthy() -> Status {
@@ -283,18 +266,15 @@ peers
             deletions: 120,
             files: 400,
         });
-        let path = |path: &str| PathText {
-            path: path.into(),
-            escaped: false,
-        };
-        status.drift.extend((0..22).map(|n| Drift {
-            tree: "t".into(),
-            path: path(&format!("{n}.xml")),
-            kind: DriftKind::Rejected,
-        }));
+        status.drift.extend(
+            (0..22).map(|n| drifted(&format!("{n}.xml"), DriftCause::Rejected, DriftKind::Edited)),
+        );
         status.held.push(HeldPath {
             tree: "t".into(),
-            path: path("b.xml"),
+            path: PathText {
+                path: "b.xml".into(),
+                escaped: false,
+            },
             reason: "not well-formed at line 3".into(),
         });
         let text = shown(&status);
@@ -303,7 +283,7 @@ peers
             "  halted plan 0123456789abcdef: would delete 120 of 400 files of t on apim-2\n",
             "    approve it with: apim-sync release 0123456789abcdef\n",
             "drift\n  t:0.xml  rejected by the deployer\n",
-            "  t:19.xml  rejected by the deployer\n  and 2 more: --json\n",
+            "  t:19.xml  rejected by the deployer\n  and 2 more: --json\n  rejected: the passive",
             "held\n  t:b.xml  not well-formed at line 3",
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");

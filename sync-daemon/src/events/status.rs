@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PathText;
+use super::{Drift, PathText};
 
 /// Which way changes flow through a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -54,7 +54,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The deletion guard.
     pub guard: GuardStatus,
-    /// Paths on this passive that are not what was agreed.
+    /// Paths that are not what was agreed: on this passive, or on the peers of this
+    /// active as they say.
     pub drift: Vec<Drift>,
     /// Paths on this active that are not sent for now.
     pub held: Vec<HeldPath>,
@@ -200,32 +201,6 @@ pub struct HaltedPlan {
     pub deletions: u64,
     /// Files in the tree before.
     pub files: u64,
-}
-
-/// How a path of this passive is not what was agreed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DriftKind {
-    /// The hot deployer refused it: the file has become a `.back`.
-    Rejected,
-    /// Its content or mode was changed here.
-    Edited,
-    /// It was deleted here.
-    Deleted,
-    /// It was made here.
-    Created,
-}
-
-/// A path of this passive that is not what was agreed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Drift {
-    /// The tree.
-    pub tree: String,
-    /// The path.
-    #[serde(flatten)]
-    pub path: PathText,
-    /// How it differs.
-    pub kind: DriftKind,
 }
 
 /// A path of this active that is not sent for now.

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf};
 
-use sync_core::{Entry, Manifest, RelPath};
+use sync_core::{Entry, Manifest, RelPath, drift::Cause};
 use sync_fs::{
     replica::{DriftKind, Drifted},
     scan::ScanError,
@@ -23,7 +23,7 @@ use super::{
     passive::{PassiveState, PassiveTree},
 };
 use crate::{
-    events::{self, PathText},
+    events::{self, DriftCause, PathText},
     tree_thread::Stopped,
     watch::{Hint, Hints, Watch, next_hints},
 };
@@ -284,7 +284,7 @@ impl Running {
             state.drift != before
         });
         for drift in new.iter().take(LOGGED_MAX) {
-            info!(tree = %self.options.tree.name, path = %drift.path, "not as agreed: {:?}", drift.kind);
+            info!(tree = %self.options.tree.name, path = %drift.path, cause = cause(drift.cause).name(), "not as agreed: {:?}", drift.kind);
         }
         if new.len() > LOGGED_MAX {
             info!(tree = %self.options.tree.name, paths = new.len() - LOGGED_MAX, "and more paths are not as agreed");
@@ -335,17 +335,28 @@ pub(super) fn report(tree: &PassiveTree) -> Vec<events::Drift> {
         .map(|drift| events::Drift {
             tree: tree.name.to_string(),
             path: PathText::from(&drift.path),
-            kind: drift_kind(&drift.kind),
+            kind: kind(&drift.kind),
+            cause: cause(drift.cause),
+            peer: None,
+            as_of_unix_seconds: None,
         });
     shown.collect()
 }
 
-fn drift_kind(kind: &DriftKind) -> events::DriftKind {
+fn kind(kind: &DriftKind) -> events::DriftKind {
     match kind {
         DriftKind::Edited | DriftKind::Metadata | DriftKind::Touched | DriftKind::Unreadable(_) => {
             events::DriftKind::Edited
         }
         DriftKind::Missing => events::DriftKind::Deleted,
         DriftKind::Extra => events::DriftKind::Created,
+    }
+}
+
+pub(super) fn cause(cause: Cause) -> DriftCause {
+    match cause {
+        Cause::Edited => DriftCause::Edited,
+        Cause::Rejected => DriftCause::Rejected,
+        Cause::Restored => DriftCause::Restored,
     }
 }

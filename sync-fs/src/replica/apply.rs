@@ -208,7 +208,8 @@ impl Replica {
                     self.unsynced.note(&path);
                     self.recipes.forget(&path);
                     self.take_up(std::mem::take(&mut fresh));
-                    self.agreed.remove(&path);
+                    let entry = self.agreed.remove(&path);
+                    self.deleted.note(&path, entry.as_ref());
                 }
             }
         }

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::{Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath};
+use sync_core::{
+    ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, Preset, RelPath,
+    drift::{Cause, Evidence, moved_names},
+};
 
-use super::{Replica, checkpoint::CheckpointError};
+use super::{Replica, checkpoint::CheckpointError, contents::has_content};
 use crate::{
     observed::Observed,
+    root::Kind,
     scan::{
         Inspect, Report, SCAN_THREADS_MAX, Scan, ScanError, ScanOptions, Trouble, scan, scan_paths,
     },
@@ -38,6 +42,8 @@ pub struct Drifted {
     pub path: RelPath,
     /// How.
     pub kind: DriftKind,
+    /// By whom.
+    pub cause: Cause,
     /// What the disk has, if it has and shows anything.
     pub disk: Option<Entry>,
 }
@@ -168,21 +174,14 @@ impl Replica {
         for sighting in found.changed.drain(..).chain(found.refreshed.drain(..)) {
             let agreed = self.agreed.manifest().get(&sighting.path);
             if let Some(kind) = difference(agreed.as_ref(), &sighting.entry) {
-                paths.push(Drifted {
-                    path: sighting.path.clone(),
-                    kind,
-                    disk: Some(sighting.entry.clone()),
-                });
+                let entry = Some(sighting.entry.clone());
+                paths.push(self.drifted(sighting.path.clone(), kind, entry));
             }
             disk.insert(sighting.path, sighting.entry);
         }
         for path in found.gone.drain(..) {
             disk.remove(&path);
-            paths.push(Drifted {
-                path,
-                kind: DriftKind::Missing,
-                disk: None,
-            });
+            paths.push(self.drifted(path, DriftKind::Missing, None));
         }
         for path in found.excluded.drain(..) {
             disk.remove(&path);
@@ -191,6 +190,7 @@ impl Replica {
             paths.push(Drifted {
                 path: problem.path,
                 kind: DriftKind::Unreadable(problem.trouble.to_string()),
+                cause: Cause::Edited,
                 disk: None,
             });
         }
@@ -207,6 +207,54 @@ impl Replica {
             hashed: found.work.hashed,
             hashed_bytes: found.work.hashed_bytes,
         }
+    }
+
+    fn drifted(&self, path: RelPath, kind: DriftKind, disk: Option<Entry>) -> Drifted {
+        let cause = self.cause(&path, disk.as_ref());
+        Drifted {
+            path,
+            kind,
+            cause,
+            disk,
+        }
+    }
+
+    /// Who made `path` differ. Costs a look at a name or two beside it.
+    fn cause(&self, path: &RelPath, disk: Option<&Entry>) -> Cause {
+        if self.options.preset != Preset::Synapse {
+            return Cause::Edited;
+        }
+        let agreed = self.agreed.manifest().get(path);
+        let moved = match &agreed {
+            Some(Entry::File(file)) => self.moved_file(path, file),
+            _ => None,
+        };
+        Evidence {
+            path,
+            agreed: agreed.as_ref(),
+            disk,
+            moved,
+            deleted: self.deleted.content(path),
+        }
+        .cause()
+    }
+
+    /// The content of the file that was put at `path`, where the deployer has
+    /// moved it to another name. What cannot be looked at is no evidence.
+    fn moved_file(&self, path: &RelPath, file: &FileEntry) -> Option<ContentId> {
+        let put = self.agreed.seen(path)?.key.inode;
+        for name in moved_names(path) {
+            let stat = self.root.stat(&name).ok()??;
+            // Where the inode is not known, the content has to do.
+            let is_same = put == 0 || stat.key.inode == put;
+            if stat.kind == Kind::File && stat.length == file.length && is_same {
+                let held = self.root.open_file(&name).ok()?;
+                if has_content(&held, file.content).unwrap_or(false) {
+                    return Some(file.content);
+                }
+            }
+        }
+        None
     }
 
     /// The very first contact: takes what is on the disk as agreed, at no

@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use sync_core::{Generation, Preset};
-use sync_fs::replica::DriftKind;
+use sync_core::{Generation, Preset, drift::Cause};
+use sync_fs::replica::{DriftKind, Drifted};
 
 use crate::{
     model::{SECONDS, path},
@@ -35,6 +35,7 @@ fn every_kind_of_drift_is_named() {
     fs::create_dir(world.tree("default/api/e.xml")).unwrap();
     let expected = [
         ("default/api/a.xml", DriftKind::Edited),
+        // A copy beside it is no evidence.
         ("default/api/b.xml", DriftKind::Missing),
         ("default/api/b.xml.back", DriftKind::Extra),
         ("default/api/c.xml", DriftKind::Metadata),
@@ -58,9 +59,83 @@ fn every_kind_of_drift_is_named() {
             .map(|(at, kind)| ((*at).to_owned(), kind.clone()))
             .collect();
         assert_eq!(found, expected);
+        let by_hand = |drifted: &Drifted| drifted.cause == Cause::Edited;
+        assert!(drift.paths.iter().all(by_hand), "{:?}", drift.paths);
         assert!(!drift.is_none());
         assert_ne!(drift.disk.root(), world.replica.position().root);
     }
+}
+
+/// What the deployer does with a file that it refuses.
+fn refuse(world: &World, path: &str, moved: &str, old: Option<&str>) {
+    fs::rename(world.tree(path), world.tree(moved)).unwrap();
+    if let Some(old) = old {
+        fs::write(world.tree(path), old).unwrap();
+    }
+}
+
+fn causes(world: &mut World) -> Vec<(String, Cause)> {
+    let drift = world.drift();
+    let shown = |drifted: &Drifted| (drifted.path.escaped(), drifted.cause);
+    drift.paths.iter().map(shown).collect()
+}
+
+#[test]
+fn what_the_deployer_refused_is_told_from_what_a_hand_did() {
+    let mut world = filled();
+    refuse(&world, "default/api/a.xml", "default/api/a.xml.back", None);
+    fs::write(world.tree("default/api/b.xml.back"), "another time").unwrap();
+    let (b, second) = ("default/api/b.xml", "default/api/b.xml.1.back");
+    refuse(&world, b, second, Some("b of before"));
+    // Kept by hand before it was edited: a copy, not the file itself.
+    fs::copy(
+        world.tree("default/api/c.xml"),
+        world.tree("default/api/c.xml.back"),
+    )
+    .unwrap();
+    fs::write(world.tree("default/api/c.xml"), "by hand").unwrap();
+    for restart in [false, true] {
+        if restart {
+            world.replica.checkpoint().unwrap();
+            world.reopen();
+        }
+        let mut causes = causes(&mut world);
+        causes.retain(|(path, _)| !path.ends_with(".back"));
+        let expected = [
+            ("default/api/a.xml".to_owned(), Cause::Rejected),
+            ("default/api/b.xml".to_owned(), Cause::Rejected),
+            ("default/api/c.xml".to_owned(), Cause::Edited),
+        ];
+        assert_eq!(causes, expected, "restarted: {restart}");
+    }
+}
+
+#[test]
+fn what_the_deployer_wrote_again_is_told_from_what_a_hand_made() {
+    let mut world = filled();
+    world.active.file("default/sequences/main.xml", "main");
+    world.push();
+    world
+        .active
+        .remove("default/sequences/main.xml")
+        .remove("default/api/a.xml")
+        .remove("default/api/b.xml");
+    world.push();
+    fs::write(world.tree("default/sequences/main.xml"), "main, anew").unwrap();
+    fs::write(world.tree("default/api/a.xml"), "a agreed").unwrap();
+    fs::write(world.tree("default/api/b.xml"), "by hand").unwrap();
+    let named = |causes: [Cause; 3]| {
+        let paths = ["default/api/a.xml", "default/api/b.xml"];
+        let paths = paths.into_iter().chain(["default/sequences/main.xml"]);
+        let named = paths.map(str::to_owned).zip(causes);
+        named.collect::<Vec<_>>()
+    };
+    let (edited, restored) = (Cause::Edited, Cause::Restored);
+    assert_eq!(causes(&mut world), named([restored, edited, restored]));
+    // What was deleted is forgotten with a restart.
+    world.replica.checkpoint().unwrap();
+    world.reopen();
+    assert_eq!(causes(&mut world), named([edited, edited, restored]));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Someone else changes the passive's tree.
 
-use std::fs;
+use std::{fs, path::Path};
 
+use serde_json::Value;
 use sync_tests::{World, compare::Strictness, deployer::Deployer, node::TREE, wait, world::names};
 
 #[test]
@@ -40,23 +41,59 @@ fn an_explicit_push_heals_every_drift_and_keeps_what_was_there() {
 }
 
 #[test]
-fn what_the_deployer_rejects_is_named() {
-    let (world, apis) = World::running(40);
-    let path = apis[0].path();
+fn what_the_deployer_rejects_is_told_from_what_a_hand_did() {
+    let (mut world, apis) = World::running(40);
     let mut deployer = Deployer::new(&world.passive.tree);
     deployer.poll();
-    // Well-formed, so that the gate lets it through, and refused all the same:
+    // Well-formed, so that the gate lets them through, and refused all the same:
     // the name of another artifact.
     let other = fs::read_to_string(world.active.tree.join(apis[1].path())).unwrap();
-    world.save(&path, &other);
+    let (updated, new) = (apis[0].path(), Path::new("default/api/new.xml"));
+    world.save(&updated, &other);
+    world.save(new, &other);
     world.until_equal(Strictness::Identity);
     deployer.poll();
-    assert!(!deployer.faults().is_empty());
-    let shown = path.to_str().unwrap();
+    assert!(world.passive.tree.join(&updated).exists());
+    assert!(!world.passive.tree.join(new).exists());
+    let edited = apis[2].path();
+    fs::write(world.passive.tree.join(&edited), "<edited/>").unwrap();
+    let named = |status: &Value| {
+        let rejected_update = drifted(status, &updated, "edited", "rejected");
+        let rejected_new = drifted(status, new, "deleted", "rejected");
+        let by_hand = drifted(status, &edited, "edited", "edited");
+        (rejected_update && rejected_new && by_hand).then_some(())
+    };
+    world.passive.until_status("each to be named", named);
+    // The evidence is on the disk: a restart finds it again.
+    world.passive.stop();
+    world.passive.start();
+    world.passive.until_status("each to be named again", named);
+    let screen = world.passive.run(&["status"]).exits(0).stdout;
+    for line in [
+        "default/api/new.xml  rejected by the deployer\n",
+        ".xml  edited here\n",
+        "rejected: the passive server's log says why",
+    ] {
+        assert!(screen.contains(line), "{line:?} in {screen}");
+    }
+}
+
+#[test]
+fn a_main_sequence_that_the_deployer_writes_again_is_told() {
+    let (world, _) = World::running(40);
+    let main = Path::new("default/sequences/main.xml");
+    world.save(main, "<sequence name=\"main\"/>");
+    world.until_equal(Strictness::Identity);
+    let mut deployer = Deployer::new(&world.passive.tree);
+    deployer.poll();
+    world.delete(main);
+    world.until_equal(Strictness::Identity);
+    deployer.poll();
+    assert!(world.passive.tree.join(main).exists());
     world
         .passive
-        .until_status("the rejection to be named", |status| {
-            names(status, "drift", shown).then_some(())
+        .until_status("the sequence to be named", |status| {
+            drifted(status, main, "created", "restored").then_some(())
         });
 }
 
@@ -88,6 +125,14 @@ fn a_symbolic_link_in_the_passives_tree_is_never_written_through() {
     );
     assert_eq!(fs::read_to_string(canary.join("file")).unwrap(), "outside");
     assert_eq!(fs::read_dir(&canary).unwrap().count(), 1);
+}
+
+/// Whether a status says how a path differs and who did it.
+fn drifted(status: &Value, path: &Path, kind: &str, cause: &str) -> bool {
+    let drift = status["drift"].as_array().map_or(&[][..], Vec::as_slice);
+    drift.iter().any(|it| {
+        it["path"] == path.to_str().unwrap() && it["kind"] == kind && it["cause"] == cause
+    })
 }
 
 /// Whether some file in the tree's `aside` directory has this content.
