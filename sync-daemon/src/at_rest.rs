@@ -15,7 +15,7 @@ use crate::{
     events::{GuardStatus, PeerState, PeerStatus, Status, TreeState, TreeStatus},
     failure::Failure,
     identity::Identity,
-    node::conflict,
+    node::{conflict, hooks_at_rest},
     standing::Standing,
     trust::{Peer, TrustStore, Trusted},
 };
@@ -43,6 +43,7 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
         guard: GuardStatus::default(),
         drift: Vec::new(),
         held: Vec::new(),
+        hooks: hooks_at_rest(state_dir),
     })
 }
 

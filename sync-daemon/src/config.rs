@@ -20,11 +20,13 @@ use crate::{
 mod check;
 mod error;
 mod file;
+mod hooks;
 mod listen;
 mod source;
 mod work_dir;
 
 pub use error::{ConfigError, Origin};
+pub use hooks::{HookCommand, HooksConfig};
 pub use listen::Listen;
 pub use source::VARIABLES;
 pub use work_dir::work_dir_beside;
@@ -54,6 +56,8 @@ pub struct Config {
     pub guard: Guard,
     /// Where metrics, health and the status page are served (TCP), if anywhere.
     pub metrics: Option<Listen>,
+    /// What is run when something happens.
+    pub hooks: HooksConfig,
 }
 
 /// `[node]`.

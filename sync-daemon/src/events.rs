@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use sync_core::RelPath;
 
 mod drift;
+mod hook;
 mod status;
 
 pub use drift::{Drift, DriftCause, DriftKind};
+pub use hook::{Hook, HookOutcome, HookRun, HookStatus};
 pub use status::{
     AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
     PeerStatus, Role, Status, TreeState, TreeStatus,
@@ -49,6 +51,8 @@ pub enum Event {
     Standing(StandingReport),
     /// The state of the node.
     Status(Box<Status>),
+    /// A hook that was run for a request.
+    Hook(HookRun),
 }
 
 impl Event {

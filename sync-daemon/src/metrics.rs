@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::events::{DriftCause, PeerState, Status, TreeState};
+use crate::events::{DriftCause, HookStatus, PeerState, Status, TreeState};
 
 /// Bytes of a request that are read; the first line is all that counts.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
@@ -125,9 +125,13 @@ fn healthz(status: &Status) -> (&'static str, &'static str, String) {
 fn metrics(status: &Status) -> String {
     let mut out = String::new();
     let mut family = |name: &str, help: &str, samples: &[(String, f64)]| {
+        let kind = match name.ends_with("_total") {
+            true => "counter",
+            false => "gauge",
+        };
         let _ = writeln!(
             out,
-            "# HELP apim_sync_{name} {help}\n# TYPE apim_sync_{name} gauge"
+            "# HELP apim_sync_{name} {help}\n# TYPE apim_sync_{name} {kind}"
         );
         for (labels, value) in samples {
             let _ = writeln!(out, "apim_sync_{name}{labels} {value}");
@@ -145,6 +149,13 @@ fn metrics(status: &Status) -> String {
             .peers
             .iter()
             .map(|peer| (label("peer", &peer.name), value(peer)))
+            .collect()
+    };
+    let hooks = |value: fn(&HookStatus) -> f64| -> Vec<(String, f64)> {
+        status
+            .hooks
+            .iter()
+            .map(|hook| (label("hook", hook.last.hook.name()), value(hook)))
             .collect()
     };
     let plain = |value: f64| [(String::new(), value)];
@@ -217,6 +228,21 @@ fn metrics(status: &Status) -> String {
                 .as_ref()
                 .map_or(0.0, |verify| verify.unix_seconds as f64)
         }),
+    );
+    family(
+        "hook_failed",
+        "Whether the last run of a hook did not succeed.",
+        &hooks(|hook| flag(!hook.last.outcome.succeeded())),
+    );
+    family(
+        "hook_runs_total",
+        "Runs of a hook since the node started.",
+        &hooks(|hook| hook.runs as f64),
+    );
+    family(
+        "hook_failures_total",
+        "Runs of a hook that did not succeed.",
+        &hooks(|hook| hook.failures as f64),
     );
     out
 }
@@ -313,6 +339,7 @@ mod tests {
             guard: GuardStatus::default(),
             drift: Vec::new(),
             held: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 

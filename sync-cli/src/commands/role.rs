@@ -2,11 +2,16 @@
 
 use sync_daemon::{
     control::{self, Request},
-    events::{Event, JsonLine, StandingReport},
+    events::{Event, HookRun, JsonLine, StandingReport},
 };
 
 use super::Context;
-use crate::{args::RoleChange, backend, error::Outcome, terminal::Line};
+use crate::{
+    args::RoleChange,
+    backend,
+    error::Outcome,
+    terminal::{Line, Paint},
+};
 
 pub(crate) async fn promote(context: &Context, args: RoleChange) -> Outcome {
     change(context, args, Request::Promote, "promoting").await
@@ -38,9 +43,20 @@ fn show(context: &Context, event: Event) {
         event if terminal.json() => terminal.answer_json(&JsonLine::new(&event)),
         Event::Step(step) if step.dry_run => terminal.answer(&Line::new(step.text)),
         Event::Step(step) => terminal.note(&Line::new(step.text)),
+        Event::Hook(run) => terminal.note(&hook(&run)),
         Event::Standing(standing) => terminal.answer(&Line::new(in_words(&standing))),
         _ => {}
     }
+}
+
+fn hook(run: &HookRun) -> Line {
+    let (name, outcome) = (run.hook.name(), &run.outcome);
+    if run.outcome.succeeded() {
+        return Line::new(format!("{name} {outcome}"));
+    }
+    Line::painted(Paint::Yellow, "warning").text(format!(
+        ": {name}: {outcome}; the role has changed all the same. The daemon's log has what it said; run it again by hand"
+    ))
 }
 
 fn in_words(standing: &StandingReport) -> String {

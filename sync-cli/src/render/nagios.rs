@@ -1,6 +1,8 @@
 //! One line and an exit code for Nagios.
 
-use sync_daemon::events::{DriftCause, PeerState, PeerStatus, Status, TreeState, TreeStatus};
+use sync_daemon::events::{
+    DriftCause, HookStatus, PeerState, PeerStatus, Status, TreeState, TreeStatus,
+};
 
 /// Lag above which a warning is given: far above any settle time.
 const LAG_WARN_S: f64 = 60.0;
@@ -89,6 +91,7 @@ fn findings(status: &Status) -> Vec<Finding> {
     );
     let held = status.held.len();
     found.extend((held > 0).then(|| (Level::Warning, format!("{held} held"))));
+    found.extend(status.hooks.iter().filter_map(hook));
     let paused = (Level::Warning, "sending is paused".to_owned());
     found.extend(status.paused.then_some(paused));
     found
@@ -102,6 +105,12 @@ fn drifted(status: &Status, cause: DriftCause) -> Option<Finding> {
         DriftCause::Restored => format!("{count} restored by the deployer"),
     };
     (count > 0).then_some((Level::Warning, text))
+}
+
+fn hook(hook: &HookStatus) -> Option<Finding> {
+    let outcome = &hook.last.outcome;
+    let text = format!("{}: {outcome}", hook.last.hook.name());
+    (!outcome.succeeded()).then_some((Level::Warning, text))
 }
 
 fn tree(tree: &TreeStatus) -> Option<Finding> {

@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_daemon::events::{
-    HaltedPlan, HeldPath, LastVerify, PeerState, PeerStatus, Status, TreeState, TreeStatus,
+    HaltedPlan, HeldPath, HookStatus, LastVerify, PeerState, PeerStatus, Status, TreeState,
+    TreeStatus,
 };
 
 use super::{
@@ -28,6 +29,8 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let drift = drift::lines(&status.drift, now_s);
     section(&mut lines, "drift", drift.into_iter());
     section(&mut lines, "held", listed(&status.held, held));
+    let hooks = status.hooks.iter().map(|it| hook(it, now_s));
+    section(&mut lines, "hooks", hooks);
     lines
 }
 
@@ -172,6 +175,19 @@ fn held(held: &HeldPath) -> Line {
     Line::new(format!("{}:{}  ", held.tree, held.path.path)).paint(Paint::Yellow, &held.reason)
 }
 
+fn hook(hook: &HookStatus, now_s: u64) -> Line {
+    let run = &hook.last;
+    let paint = match run.outcome.succeeded() {
+        true => Paint::Green,
+        false => Paint::Red,
+    };
+    let ago = quantity::seconds(now_s.saturating_sub(run.unix_seconds).max(1) as f64);
+    let took = quantity::seconds(run.seconds);
+    Line::new(format!("{}  ", run.hook.name()))
+        .paint(paint, run.outcome.to_string())
+        .text(format!("  {ago} ago, took {took}"))
+}
+
 fn with_detail(line: Line, detail: Option<&str>) -> Line {
     match detail {
         Some(detail) => line.text(format!("  ({detail})")),
@@ -181,7 +197,10 @@ fn with_detail(line: Line, detail: Option<&str>) -> Line {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sync_daemon::events::{AppliedState, DriftCause, DriftKind, GuardStatus, PathText, Role};
+    use sync_daemon::events::{
+        AppliedState, DriftCause, DriftKind, GuardStatus, Hook, HookOutcome, HookRun, PathText,
+        Role,
+    };
 
     use super::{super::drift::tests::drifted, *};
 
@@ -230,6 +249,7 @@ pub(crate) mod tests {
             guard: GuardStatus::default(),
             drift: vec![],
             held: vec![],
+            hooks: vec![],
         }
     }
 
@@ -277,6 +297,16 @@ peers
             },
             reason: "not well-formed at line 3".into(),
         });
+        status.hooks.push(HookStatus {
+            last: HookRun {
+                hook: Hook::OnPromote,
+                unix_seconds: 1_190,
+                outcome: HookOutcome::Exited { code: 3 },
+                seconds: 2.0,
+            },
+            runs: 1,
+            failures: 1,
+        });
         let text = shown(&status);
         for expected in [
             "daemon not running\nsending is paused until `apim-sync resume`\nguard\n",
@@ -285,6 +315,7 @@ peers
             "drift\n  t:0.xml  rejected by the deployer\n",
             "  t:19.xml  rejected by the deployer\n  and 2 more: --json\n  rejected: the passive",
             "held\n  t:b.xml  not well-formed at line 3",
+            "hooks\n  on_promote  exit code 3  10.00 s ago, took 2.00 s",
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");
         }

@@ -17,6 +17,7 @@ use toml::Spanned;
 use super::{
     Config, ConfigError, Listen, NodeConfig, STATE_DIR_DEFAULT, TreeConfig, WatchConfig,
     file::{FileGuard, FileMetrics, FileNode, FilePeer, FileTree, FileWatch},
+    hooks,
     source::{Given, Source},
 };
 use crate::{
@@ -32,7 +33,7 @@ const DELETE_HOLD_MS_MAX: u64 = 3_600_000;
 /// Longest `rescan_s`: the rescan is what bounds staleness.
 const RESCAN_S_MAX: u64 = 86_400;
 
-type Result<T> = std::result::Result<T, ConfigError>;
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
 pub(super) fn config(source: &Source<'_>) -> Result<Config> {
     let file = source.parse()?;
@@ -43,6 +44,7 @@ pub(super) fn config(source: &Source<'_>) -> Result<Config> {
         watch: watch(source, file.watch)?,
         guard: guard(source, file.guard)?,
         metrics: metrics(source, file.metrics)?,
+        hooks: hooks::check(source, file.hooks)?,
         node,
     })
 }
@@ -236,7 +238,11 @@ fn optional<T>(
     given.as_ref().map(check).transpose()
 }
 
-fn within(given: Option<Given<u64>>, default: u64, range: RangeInclusive<u64>) -> Result<u64> {
+pub(super) fn within(
+    given: Option<Given<u64>>,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64> {
     let Some(given) = given else {
         return Ok(default);
     };
@@ -292,7 +298,7 @@ fn rules(
 
 /// An absolute path without `.` and `..`, so that two spellings of one
 /// directory compare equal.
-fn absolute(given: &Given<String>) -> Result<PathBuf> {
+pub(super) fn absolute(given: &Given<String>) -> Result<PathBuf> {
     let path = Path::new(&given.value);
     let value = sync_core::path::escape(given.value.as_bytes());
     if !path.is_absolute() {

@@ -18,6 +18,8 @@ pub(super) struct FileConfig {
     pub(super) guard: FileGuard,
     #[serde(default)]
     pub(super) metrics: FileMetrics,
+    #[serde(default)]
+    pub(super) hooks: FileHooks,
 }
 
 #[derive(Deserialize)]
@@ -69,4 +71,15 @@ pub(super) struct FileGuard {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileMetrics {
     pub(super) listen: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileHooks {
+    pub(super) on_promote: Option<Spanned<Vec<String>>>,
+    pub(super) on_demote: Option<Spanned<Vec<String>>>,
+    pub(super) on_generation: Option<Spanned<Vec<String>>>,
+    pub(super) on_halt: Option<Spanned<Vec<String>>>,
+    pub(super) on_drift: Option<Spanned<Vec<String>>>,
+    pub(super) deadline_s: Option<Spanned<u64>>,
 }

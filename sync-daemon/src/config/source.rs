@@ -81,8 +81,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A text as the file gives it; no variable overrides it.
-    pub(super) fn in_file(&self, key: &'static str, value: Spanned<String>) -> Given<String> {
+    /// A value as the file gives it; no variable overrides it.
+    pub(super) fn in_file<T>(&self, key: &'static str, value: Spanned<T>) -> Given<T> {
         Given {
             key,
             origin: self.line_of(&value),

@@ -198,3 +198,38 @@ fn variables_override_the_file_and_are_checked_the_same() {
         "$APIM_SYNC_RESCAN_S: watch.rescan_s: `soon` is not a whole number"
     );
 }
+
+#[test]
+fn hooks_are_programs_with_an_absolute_path() {
+    let with = |hooks: &str| format!("{GOOD}\n[hooks]\n{hooks}\n");
+    let text = with("on_promote = [\"/usr/bin/logger\", \"-t\", \"a b; $c\"]\ndeadline_s = 5");
+    let hooks = Config::from_text(&text, Path::new("c.toml")).unwrap().hooks;
+    let command = &hooks.commands[&crate::events::Hook::OnPromote];
+    assert_eq!(command.program, Path::new("/usr/bin/logger"));
+    assert_eq!(command.arguments, ["-t", "a b; $c"]);
+    assert_eq!((hooks.commands.len(), hooks.deadline.as_secs()), (1, 5));
+    for (wrong, said) in [
+        ("on_halt = []", "hooks.on_halt: it is empty"),
+        (
+            "on_halt = [\"\"]",
+            "hooks.on_halt: `` is not an absolute path",
+        ),
+        (
+            "on_halt = [\"notify\"]",
+            "hooks.on_halt: `notify` is not an absolute path",
+        ),
+        (
+            "on_drift = [\"/bin/a\\u0000\"]",
+            "hooks.on_drift: it holds a NUL",
+        ),
+        ("on_demote = \"/bin/sh -c x\"", "expected a sequence"),
+        (
+            "deadline_s = 0",
+            "hooks.deadline_s: 0 is not within 1 to 3600",
+        ),
+        ("on_boot = [\"/bin/a\"]", "unknown key `on_boot` in [hooks]"),
+    ] {
+        let refusal = refusal(&with(wrong));
+        assert!(refusal.contains(said), "{wrong}: {refusal}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drift, PathText};
+use super::{Drift, HookStatus, PathText};
 
 /// Which way changes flow through a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub struct Status {
     pub drift: Vec<Drift>,
     /// Paths on this active that are not sent for now.
     pub held: Vec<HeldPath>,
+    /// The hooks that were run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookStatus>,
 }
 
 /// Another node that was made active without knowing of this one.

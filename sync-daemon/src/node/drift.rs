@@ -343,7 +343,7 @@ pub(super) fn report(tree: &PassiveTree) -> Vec<events::Drift> {
     shown.collect()
 }
 
-fn kind(kind: &DriftKind) -> events::DriftKind {
+pub(super) fn kind(kind: &DriftKind) -> events::DriftKind {
     match kind {
         DriftKind::Edited | DriftKind::Metadata | DriftKind::Touched | DriftKind::Unreadable(_) => {
             events::DriftKind::Edited

@@ -204,6 +204,10 @@ impl Shared {
     /// Keeps a changed standing, on the disk first.
     pub(super) fn record(&self, new: Standing) -> Result<(), Failure> {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let promoted = NodeId(new.lineage.current().node);
+        let active = (promoted != self.id && new.lineage != standing.lineage)
+            .then(|| self.peer_name(&promoted));
+        self.hooks.announce(&standing, &new, active);
         new.store(&self.config.node.state_dir).map_err(|failed| {
             let doing = format!("recording that this node is {}", new.role.name());
             let failure = Failure::caused_by(FailureKind::Failed, doing, &failed)

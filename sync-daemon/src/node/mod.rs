@@ -31,6 +31,7 @@ mod error;
 mod fencing;
 mod fetch;
 mod handover;
+mod hooks;
 mod keeper;
 mod network;
 mod open;
@@ -53,6 +54,7 @@ mod three_way;
 mod verify;
 mod working;
 
+pub(crate) use hooks::at_rest as hooks_at_rest;
 use shared::Shared;
 pub(crate) use status::conflict;
 use stints::{Current, Stint};
@@ -99,6 +101,9 @@ impl Node {
         let first = Stint::open(&base).await?;
         let (sender, current) = watch::channel(Current::Open(Arc::clone(&first.shared)));
         let stop = Arc::new(Notify::new());
+        if mode == NodeMode::Daemon {
+            base.hooks.opened(&first.shared.standing());
+        }
         let mut stints = JoinSet::new();
         stints.spawn(stints::run(
             Arc::clone(&base),
@@ -166,6 +171,7 @@ impl Node {
     /// lost by that.
     pub async fn stop(mut self) -> Result<(), Failure> {
         self.stop.notify_one();
+        self.base.hooks.stop();
         let stopped = self.stints.join_next().await;
         self.base.endpoint.close().await;
         match stopped {
@@ -203,11 +209,29 @@ impl NodeHandle {
                 overtaken = shared.stint_ended() => return Err(overtaken),
             }
         };
-        if changed && self.mode == NodeMode::Daemon {
-            stints::opened_after(&mut current, &shared).await?;
+        if !changed {
+            return Ok(());
         }
+        match self.mode {
+            NodeMode::Daemon => drop(stints::opened_after(&mut current, &shared).await?),
+            NodeMode::OneShot => shared.hooks.opened(&shared.standing()),
+        }
+        tell_hook(&shared, &events).await;
         Ok(())
     }
+}
+
+/// Waits for the hook of a change of role and tells how it ended. What was changed
+/// stays changed.
+async fn tell_hook(shared: &Shared, events: &mpsc::Sender<Event>) {
+    let event = match shared.hooks.role_told().await {
+        None => return,
+        Some(Some(run)) => Event::Hook(run),
+        Some(None) => Event::notice(
+            "the role has changed; its hook has not ended yet: `apim-sync status` will say how it did",
+        ),
+    };
+    push_request::tell(events, event).await;
 }
 
 /// Does a request; whether that changed this node's role.

@@ -36,6 +36,7 @@ use super::{
     cutter,
     drift::DriftWatch,
     error::with_causes,
+    hooks::Hooks,
     keeper,
     passive::{PassiveTree, ReplicaThread},
     publisher::{COMMANDS_MAX, Published, Publisher},
@@ -63,6 +64,7 @@ pub(super) struct Base {
     pub(super) endpoint: Arc<Endpoint>,
     trusted: Trusted,
     inviter: Inviter,
+    pub(super) hooks: Arc<Hooks>,
     releases: Arc<Releases>,
     /// Held for the life of the node.
     _lock: StateLock,
@@ -84,6 +86,7 @@ pub(super) fn base(
     let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
     Ok(Base {
         releases: Arc::new(Releases::load(&state_dir)?),
+        hooks: Hooks::open(&config, identity.id()),
         config,
         mode,
         config_file,
@@ -121,6 +124,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         endpoint: Arc::clone(&base.endpoint),
         trusted: base.trusted.clone(),
         inviter: base.inviter.clone(),
+        hooks: Arc::clone(&base.hooks),
         active,
         passive,
         releases: Arc::clone(&base.releases),

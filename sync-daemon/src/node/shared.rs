@@ -20,8 +20,8 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    NodeMode, active::ActiveTree, passive::PassiveTree, peers::Peers, publisher::Published,
-    releases::Releases, report::PushReport,
+    NodeMode, active::ActiveTree, hooks::Hooks, passive::PassiveTree, peers::Peers,
+    publisher::Published, releases::Releases, report::PushReport,
 };
 use crate::{
     config::Config,
@@ -51,6 +51,7 @@ pub(super) struct Shared {
     pub(super) releases: Arc<Releases>,
     /// Lets strangers join by invitation.
     pub(super) inviter: Inviter,
+    pub(super) hooks: Arc<Hooks>,
     /// Where the configuration came from, to read it again.
     pub(super) config_file: Option<PathBuf>,
     /// Wakes the dialler before its backoff has passed.
@@ -78,6 +79,7 @@ pub(super) struct Parts {
     pub(super) mode: NodeMode,
     pub(super) config_file: Option<PathBuf>,
     pub(super) inviter: Inviter,
+    pub(super) hooks: Arc<Hooks>,
     pub(super) id: NodeId,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
@@ -101,6 +103,7 @@ impl Shared {
             reports: broadcast::Sender::new(REPORTS_MAX),
             releases: parts.releases,
             inviter: parts.inviter,
+            hooks: parts.hooks,
             config_file: parts.config_file,
             dial_now: Notify::new(),
             standing: Mutex::new(parts.standing),

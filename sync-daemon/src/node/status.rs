@@ -35,7 +35,7 @@ pub(super) async fn report(shared: &Arc<Shared>, events: &Sender<Event>) -> Resu
 /// The status now.
 pub(super) fn of(shared: &Shared) -> Status {
     let peers = shared.peers.snapshot();
-    let guard = guard(shared, &peers);
+    let guard = guard_of(shared, &peers);
     let pause = shared.pause_state();
     Status {
         node: shared.config.node.name.to_string(),
@@ -57,6 +57,7 @@ pub(super) fn of(shared: &Shared) -> Status {
             .collect(),
         drift: shared.passive.values().flat_map(drift::report).collect(),
         held: shared.active.values().flat_map(held).collect(),
+        hooks: shared.hooks.status(),
         guard,
     }
 }
@@ -219,7 +220,12 @@ fn pending(shared: &Shared, peer: &Peer) -> u64 {
     shared.active.values().map(count).sum()
 }
 
-fn guard(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
+/// What the guard holds back now.
+pub(super) fn guard(shared: &Shared) -> GuardStatus {
+    guard_of(shared, &shared.peers.snapshot())
+}
+
+fn guard_of(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
     let mut plans: Vec<HaltedPlan> = shared.active.values().filter_map(replaced_root).collect();
     plans.extend(shared.passive.values().filter_map(halted_here));
     for peer in peers.values() {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::{NodeMode, Shared, network, open, status};
+use super::{NodeMode, Shared, hooks, network, open, status};
 use crate::{
     failure::{Failure, FailureKind},
     metrics,
@@ -48,6 +48,7 @@ impl Stint {
         let mut tasks = JoinSet::new();
         let shared = open::stint(base, &mut tasks).await?;
         network::start(&shared, base.mode, &mut tasks);
+        hooks::observe(&shared, &mut tasks);
         if let (NodeMode::Daemon, Some(listen)) = (base.mode, &shared.config.metrics) {
             let listener = open::metrics(listen).await?;
             let told = Arc::clone(&shared);
@@ -106,6 +107,7 @@ pub(super) async fn run(
         let role = stint.shared.standing().role.name();
         info!(epoch = %stint.shared.epoch(), "this node is {role}");
         current.send_replace(Current::Open(Arc::clone(&stint.shared)));
+        base.hooks.opened(&stint.shared.standing());
     }
 }
 

@@ -16,6 +16,7 @@ mod failover;
 mod follow;
 mod guard;
 mod heavy;
+mod hooks;
 mod hostile;
 mod quick_start;
 mod rsync_facts;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use sync_core::{Preset, TreeName, guard::Guard};
-use sync_daemon::config::{Listen, WatchConfig};
+use sync_daemon::config::{HooksConfig, Listen, WatchConfig};
 
 /// What a new node's configuration says.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ exclude = [\"*.back\"]
 fn tail() -> String {
     let watch = WatchConfig::default();
     let guard = Guard::default();
+    let hooks = HooksConfig::default();
     format!(
         "
 # Peers are pinned with `apim-sync invite` and `join`, or `apim-sync trust add`;
@@ -117,8 +118,24 @@ fn tail() -> String {
 [metrics]
 # Prometheus metrics, /healthz and a status page, over plain HTTP.
 # listen = \"127.0.0.1:7421\"
+
+[hooks]
+# Programs that are run when something happens, with their arguments, without a
+# shell: absolute paths. Each gets one JSON object on standard input.
+# on_promote = [\"/usr/local/bin/became-active\"]
+# on_demote = [\"/usr/local/bin/became-passive\"]
+# on_halt = [\"/usr/bin/mail\", \"-s\", \"apim-sync has halted\", \"root\"]
+# on_drift = [\"/usr/bin/logger\", \"-t\", \"apim-sync\"]
+# on_generation = [\"/usr/bin/logger\", \"-t\", \"apim-sync\"]
+# How long each may take before it is killed.
+# deadline_s = {}
 ",
-        watch.settle_ms, watch.delete_hold_ms, watch.rescan_s, guard.max_delete, guard.min_files
+        watch.settle_ms,
+        watch.delete_hold_ms,
+        watch.rescan_s,
+        guard.max_delete,
+        guard.min_files,
+        hooks.deadline.as_secs()
     )
 }
 
