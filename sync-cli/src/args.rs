@@ -165,6 +165,8 @@ pub(crate) enum RoleArg {
 pub(crate) enum PresetArg {
     /// WSO2's hot deployer reads it: dependency order, well-formed XML only
     Synapse,
+    /// `repository/tenants`: the same for each tenant's directory in it
+    Tenants,
     /// Any other directory
     Plain,
 }
@@ -340,8 +342,8 @@ pub(crate) enum WaitArg {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  apim-sync verify
-  apim-sync verify --quick --json")]
+  apim-sync verify --quick --json
+  apim-sync verify --tenant 7      # of the tree whose top directories are tenants")]
 pub(crate) struct Verify {
     /// Only this peer
     #[arg(long, value_name = "NAME")]
@@ -349,6 +351,9 @@ pub(crate) struct Verify {
     /// Only this tree
     #[arg(long, value_name = "NAME")]
     pub(crate) tree: Option<String>,
+    /// Only this tenant, of the tree whose top directories are tenants
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
     /// Compare roots; unchanged files are not read again
     #[arg(long)]
     pub(crate) quick: bool,

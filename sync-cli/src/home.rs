@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sync_core::Preset;
+
 /// An API Manager's home directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Home {
@@ -20,6 +22,7 @@ pub(crate) struct Home {
 pub(crate) struct HomeTree {
     pub(crate) name: &'static str,
     pub(crate) path: PathBuf,
+    pub(crate) preset: Preset,
     /// Whether it is to be synchronised, and why or why not.
     pub(crate) taken: bool,
     pub(crate) reason: &'static str,
@@ -66,6 +69,10 @@ impl Home {
         let tree = |name, path: PathBuf, taken, reason| HomeTree {
             name,
             path,
+            preset: match name {
+                "tenants" => Preset::Tenants,
+                _ => Preset::Synapse,
+            },
             taken,
             reason,
         };
@@ -161,5 +168,11 @@ mod tests {
             .map(|it| it.name)
             .collect();
         assert_eq!(taken, ["synapse-configs", "executionplans", "tenants"]);
+        let presets = home.trees().into_iter().map(|it| (it.name, it.preset));
+        let of_tenants: Vec<_> = presets
+            .filter(|(_, preset)| preset.has_tenants())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(of_tenants, ["tenants"]);
     }
 }

@@ -13,7 +13,7 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 
-use crate::{entry::Entry, manifest::Manifest, path::RelPath};
+use crate::{entry::Entry, manifest::Manifest, path::RelPath, preset::Preset};
 
 /// The directories of artifacts in the order in which the deployer starts them.
 pub const ARTIFACT_TYPES: [&str; 13] = [
@@ -40,13 +40,14 @@ pub fn rank(path: &RelPath) -> Option<usize> {
     path.components().rev().skip(1).find_map(position)
 }
 
-/// Whether a directory of this name holds artifacts of one type.
-///
-/// Such a directory stays where it is when the active deletes it: the deployer
-/// notices the deletion of a file only while its directory exists.
+/// Whether a passive keeps this directory when the active deletes it, for the
+/// deployer notices the deletion of a file only while its directory exists: one
+/// that holds artifacts of one type, and whatever a tenant's deployer starts
+/// from (`7/userstores`).
 #[must_use]
-pub fn is_artifact_directory(path: &RelPath) -> bool {
-    position(path.file_name()).is_some()
+pub fn is_kept_directory(path: &RelPath, preset: Preset) -> bool {
+    let starts_a_deployer = preset.has_tenants() && path.depth() == 2;
+    starts_a_deployer || position(path.file_name()).is_some()
 }
 
 /// Whether the content must be well-formed before it may travel. The deployer
@@ -80,6 +81,7 @@ pub fn artifact_name(content: &[u8]) -> Option<String> {
 pub fn kept_directories<'a>(
     entries: impl IntoIterator<Item = (&'a RelPath, &'a Entry)>,
     agreed: &Manifest,
+    preset: Preset,
 ) -> BTreeSet<RelPath> {
     let mut unlisted = Vec::new();
     let mut occupied = BTreeSet::new();
@@ -95,7 +97,7 @@ pub fn kept_directories<'a>(
     let mut above_kept = BTreeSet::new();
     for path in unlisted {
         let parent = path.split().0;
-        let spare = is_artifact_directory(path) || above_kept.contains(path.as_bytes());
+        let spare = is_kept_directory(path, preset) || above_kept.contains(path.as_bytes());
         if spare && !occupied.contains(path.as_bytes()) {
             kept.insert(path.clone());
             above_kept.extend(parent);
@@ -204,7 +206,11 @@ mod tests {
         .map(|text| (path(text), directory()))
         .into();
         let agreed = Manifest::from_entries(disk[..2].to_vec());
-        let kept = kept_directories(disk.iter().map(|(path, entry)| (path, entry)), &agreed);
+        let kept = kept_directories(
+            disk.iter().map(|(path, entry)| (path, entry)),
+            &agreed,
+            Preset::Synapse,
+        );
         let expected = ["7", "7/default", "7/default/api", "default/sequences"];
         assert_eq!(kept, expected.map(path).into());
     }

@@ -3,6 +3,8 @@
 //! Both nodes judge every generation before anything is deleted. What to do
 //! with a halted plan, and whether an operator released it, is the caller's.
 
+mod tenants;
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use thiserror::Error;
@@ -13,6 +15,8 @@ use crate::{
     generation::{Action, Change, TreeName},
     manifest::{Manifest, Root},
     path::RelPath,
+    preset::Preset,
+    tenant::Tenant,
     wire::PlanId,
 };
 
@@ -77,7 +81,7 @@ impl Default for Guard {
 }
 
 /// What the guard says to a plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Go on.
     Pass,
@@ -85,9 +89,11 @@ pub enum Verdict {
     Halt {
         /// What `release` takes.
         plan: PlanId,
-        /// Files that would be deleted.
+        /// The tenant whose files would go, where the tree as a whole passes.
+        tenant: Option<Tenant>,
+        /// Files that would be deleted, of the tenant or the tree.
         deletions: u64,
-        /// Files in the tree before.
+        /// Files in the tenant or the tree before.
         files: u64,
         /// Which rule halts it.
         reason: HaltReason,
@@ -116,19 +122,39 @@ impl Guard {
     /// Judges `changes` to `agreed`.
     ///
     /// Files and links count, directories do not. A file whose content is put
-    /// elsewhere in the same generation has moved and is not deleted.
+    /// elsewhere in the same generation has moved and is not deleted. In a tree
+    /// of tenants each tenant is judged as a tree of its own too: tenants have
+    /// many contents in common, and one that is emptied may be small against the
+    /// whole.
     #[must_use]
-    pub fn judge(&self, agreed: &Manifest, changes: &[Change], tree: &TreeName) -> Verdict {
-        let files = agreed.totals().files;
+    pub fn judge(
+        &self,
+        agreed: &Manifest,
+        changes: &[Change],
+        tree: &TreeName,
+        preset: Preset,
+    ) -> Verdict {
         let tally = Tally::of(agreed, changes);
-        let Some(reason) = self.reason(files, &tally) else {
+        let files = agreed.totals().files;
+        let whole = self.reason(files, &tally).map(|reason| Halted {
+            tenant: None,
+            deletions: tally.net_deletions,
+            files,
+            reason,
+        });
+        let halted = whole.or_else(|| match preset.has_tenants() && !tally.deleted.is_empty() {
+            true => tenants::halted(self, agreed, changes),
+            false => None,
+        });
+        let Some(halted) = halted else {
             return Verdict::Pass;
         };
         Verdict::Halt {
             plan: plan_id(tree, agreed.root(), tally.deleted),
-            deletions: tally.net_deletions,
-            files,
-            reason,
+            tenant: halted.tenant,
+            deletions: halted.deletions,
+            files: halted.files,
+            reason: halted.reason,
         }
     }
 
@@ -149,7 +175,15 @@ impl Guard {
     }
 }
 
-/// What a change list does to a tree's files.
+/// What is wrong with a plan.
+struct Halted {
+    tenant: Option<Tenant>,
+    deletions: u64,
+    files: u64,
+    reason: HaltReason,
+}
+
+/// What a change list does to the files of a tree or a tenant.
 struct Tally<'a> {
     /// Paths that hold a file before and none after.
     deleted: Vec<&'a RelPath>,
@@ -160,7 +194,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn of(agreed: &Manifest, changes: &'a [Change]) -> Self {
+    fn of(agreed: &Manifest, changes: impl IntoIterator<Item = &'a Change>) -> Self {
         let mut deleted = Vec::new();
         let mut created = 0;
         let (mut lost, mut put) = (Counts::new(), Counts::new());
@@ -236,6 +270,10 @@ mod tests {
     use super::*;
     use crate::sample::{changes, tree, tree_name};
 
+    fn judge_synapse(guard: &Guard, agreed: &Manifest, list: &str) -> Verdict {
+        guard.judge(agreed, &changes(list), &tree_name(), Preset::Synapse)
+    }
+
     /// A tree of ten files, and changes to it.
     fn judge(max_delete: &str, change_list: &str) -> String {
         let ten: String = (0..10).map(|n| format!("api/{n}.xml v{n}\n")).collect();
@@ -243,7 +281,7 @@ mod tests {
             max_delete: max_delete.parse().unwrap(),
             ..Guard::default()
         };
-        match guard.judge(&tree(&ten), &changes(change_list), &tree_name()) {
+        match judge_synapse(&guard, &tree(&ten), change_list) {
             Verdict::Pass => "pass".into(),
             Verdict::Halt {
                 deletions,
@@ -318,7 +356,7 @@ mod tests {
         // One content put excuses one deletion, and a put that changes nothing none.
         let guard = |list: &str| {
             let same = tree("a same\nb same\nc same\nd same\ne same\nf same\ng kept");
-            Guard::default().judge(&same, &changes(list), &tree_name())
+            judge_synapse(&Guard::default(), &same, list)
         };
         let list = "- a\n- b\n- c\n- d\n- e\n- f\n+ n same";
         assert_ne!(guard(list), Verdict::Pass);
@@ -331,7 +369,7 @@ mod tests {
             max_delete: MaxDelete::Files(0),
             min_files: 0,
         };
-        let judge = |list| strict.judge(&tree("a x\nb/\nc y"), &changes(list), &tree_name());
+        let judge = |list| judge_synapse(&strict, &tree("a x\nb/\nc y"), list);
         assert_ne!(judge("+ a/"), Verdict::Pass);
         assert_eq!(judge("- b/"), Verdict::Pass);
         assert_eq!(judge("+ a -> c"), Verdict::Pass);
@@ -341,11 +379,8 @@ mod tests {
     #[test]
     fn a_plan_keeps_its_id_while_other_files_change() {
         let ten: String = (0..10).map(|n| format!("{n} v{n}\n")).collect();
-        let id = |tree_text: &str, list: &str| match Guard::default().judge(
-            &tree(tree_text),
-            &changes(list),
-            &tree_name(),
-        ) {
+        let guard = Guard::default();
+        let id = |tree_text: &str, list: &str| match judge_synapse(&guard, &tree(tree_text), list) {
             Verdict::Halt { plan, .. } => plan,
             Verdict::Pass => panic!("passed: {list}"),
         };

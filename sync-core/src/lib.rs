@@ -30,6 +30,7 @@ mod sample;
 pub mod section;
 pub mod seen;
 pub mod settle;
+pub mod tenant;
 pub mod well_formed;
 pub mod wire;
 
@@ -40,3 +41,4 @@ pub use manifest::{Difference, Manifest, Root};
 pub use path::RelPath;
 pub use preset::Preset;
 pub use seen::{Seen, StatKey};
+pub use tenant::Tenant;

@@ -4,7 +4,7 @@
 //! the snapshots are replaced whole. After a crash a tree may be further on
 //! than its snapshot says; the next start finds that out from its journal.
 
-use sync_core::Manifest;
+use sync_core::{Manifest, tenant::Tenants};
 use sync_fs::{
     root::Root,
     state::{Loaded, TreeState as Snapshot},
@@ -12,7 +12,10 @@ use sync_fs::{
 
 use crate::{
     config::{Config, TreeConfig},
-    events::{GuardStatus, PeerState, PeerStatus, Status, TreeState, TreeStatus},
+    events::{
+        GuardStatus, PeerState, PeerStatus, Status, TenantState, TenantStatus, TreeState,
+        TreeStatus,
+    },
     failure::Failure,
     identity::Identity,
     node::{conflict, hooks_at_rest},
@@ -75,7 +78,29 @@ fn tree(config: &Config, tree: &TreeConfig) -> TreeStatus {
         generation,
         state,
         detail,
+        tenants: tenants(tree, &manifest),
     }
+}
+
+/// What the snapshot says of each tenant.
+fn tenants(tree: &TreeConfig, manifest: &Manifest) -> Vec<TenantStatus> {
+    if !tree.preset.has_tenants() {
+        return Vec::new();
+    }
+    let mut tenants = Tenants::default();
+    tenants.follow(manifest);
+    let each = tenants.each();
+    each.map(|(tenant, root, totals)| TenantStatus {
+        tenant: tenant.to_string(),
+        root: root.to_string(),
+        files: totals.files,
+        bytes: totals.bytes,
+        pending_files: 0,
+        lag_seconds: 0.0,
+        state: TenantState::Unwatched,
+        last_verify: None,
+    })
+    .collect()
 }
 
 fn snapshot(config: &Config, tree: &TreeConfig) -> Loaded {

@@ -112,6 +112,9 @@ pub struct Verify {
     pub peer: Option<String>,
     /// Only this tree.
     pub tree: Option<String>,
+    /// Only this tenant of a tree of tenants.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// Compare roots instead of reading every byte.
     pub quick: bool,
     /// Report equal paths too.

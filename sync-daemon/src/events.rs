@@ -15,7 +15,7 @@ pub use drift::{Drift, DriftCause, DriftKind};
 pub use hook::{Hook, HookOutcome, HookRun, HookStatus};
 pub use status::{
     AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
-    PeerStatus, Role, Status, TreeState, TreeStatus,
+    PeerStatus, Role, Status, TenantState, TenantStatus, TreeState, TreeStatus,
 };
 
 /// Version of the JSON lines.
@@ -163,6 +163,9 @@ pub enum DifferenceKind {
 pub struct DifferenceReport {
     /// The tree.
     pub tree: String,
+    /// The tenant, in a tree of tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The peer compared with.
     pub peer: String,
     /// The path.
@@ -227,6 +230,9 @@ pub struct TransferSummary {
 pub struct VerifySummary {
     /// The tree.
     pub tree: String,
+    /// The one tenant of it that was compared, if it was only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The other node.
     pub peer: String,
     /// Files compared.
@@ -415,6 +421,7 @@ mod tests {
     fn both_summaries_come_back_as_what_they_were() {
         let verify = Summary::Verify(VerifySummary {
             tree: "t".into(),
+            tenant: None,
             peer: "p".into(),
             files: 1,
             bytes: 2,

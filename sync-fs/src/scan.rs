@@ -232,7 +232,7 @@ pub fn scan_below(
 fn finish(mut scan: Scan, unlisted: bool, previous: &Observed, options: ScanOptions<'_>) -> Scan {
     scan.sort();
     if let (Some(agreed), true) = (options.agreed, unlisted) {
-        hide_kept_directories(&mut scan, previous, agreed);
+        hide_kept_directories(&mut scan, previous, agreed, options.preset);
     }
     scan
 }
@@ -375,7 +375,7 @@ fn sort_out_missing<'a>(
 
 /// Takes the directories that a passive only keeps out of the findings.
 /// The lists are sorted.
-fn hide_kept_directories(scan: &mut Scan, previous: &Observed, agreed: &Manifest) {
+fn hide_kept_directories(scan: &mut Scan, previous: &Observed, agreed: &Manifest, preset: Preset) {
     let still = |path: &RelPath| {
         scan.gone.binary_search(path).is_err() && scan.excluded.binary_search(path).is_err()
     };
@@ -386,7 +386,7 @@ fn hide_kept_directories(scan: &mut Scan, previous: &Observed, agreed: &Manifest
         .changed
         .iter()
         .map(|sighting| (&sighting.path, &sighting.entry));
-    let kept = kept_directories(known.chain(new), agreed);
+    let kept = kept_directories(known.chain(new), agreed, preset);
     scan.changed
         .retain(|sighting| !kept.contains(&sighting.path));
     scan.gone.extend(

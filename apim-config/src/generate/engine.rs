@@ -70,13 +70,22 @@ state_dir = {state_dir}
 fn tree_table(node: &Node, tree: Tree) -> String {
     let path = node.home.join(tree.path());
     let work_dir = node.home.join(WORK_DIR).join(tree.name());
+    let (about, preset) = match tree {
+        Tree::Tenants => (
+            "# The hot deployer reads it: in each directory a tenant's artifacts.",
+            "tenants",
+        ),
+        Tree::SynapseConfigs | Tree::ExecutionPlans | Tree::UserStores => {
+            ("# The hot deployer reads it.", "synapse")
+        }
+    };
     format!(
         "
 [[tree]]
 name = {}
 path = {}
-# The hot deployer reads it.
-preset = \"synapse\"
+{}
+preset = {}
 # What the deployer has rejected stays where it is.
 exclude = [\"*.back\"]
 # On the file system of the tree, and out of the deployer's sight.
@@ -84,6 +93,8 @@ work_dir = {}
 ",
         quoted(tree.name()),
         quoted(&path.to_string_lossy()),
+        about,
+        quoted(preset),
         quoted(&work_dir.to_string_lossy()),
     )
 }
@@ -156,11 +167,8 @@ mod tests {
         assert_eq!(text(1, "name"), "tenants");
         assert_eq!(text(1, "path"), r"/opt/a b\c/repository/tenants");
         assert_eq!(text(1, "work_dir"), r"/opt/a b\c/.apim-sync/tenants");
-        assert!(
-            trees
-                .iter()
-                .all(|it| it["preset"].as_str() == Some("synapse"))
-        );
+        assert_eq!(text(0, "preset"), "synapse");
+        assert_eq!(text(1, "preset"), "tenants");
     }
 
     #[test]

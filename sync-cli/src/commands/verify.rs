@@ -16,6 +16,7 @@ pub(crate) async fn run(context: &Context, args: Verify) -> Outcome {
     let request = Request::Verify(control::Verify {
         peer: args.peer,
         tree: args.tree,
+        tenant: args.tenant,
         quick: args.quick,
         combined,
         filter: args.filter.rules()?,

@@ -58,7 +58,10 @@ pub(crate) fn same(same: &SameReport, several_trees: bool) -> Line {
 
 /// The end of one tree with one peer.
 pub(crate) fn summary(summary: &VerifySummary) -> Line {
-    let pair = format!("{} and {}", summary.tree, summary.peer);
+    let pair = match &summary.tenant {
+        Some(tenant) => format!("tenant {tenant} of {} and {}", summary.tree, summary.peer),
+        None => format!("{} and {}", summary.tree, summary.peer),
+    };
     let line = Line::painted(Paint::Bold, pair).text(": ");
     let compared = format!(
         "{}, {}, {}",
@@ -88,6 +91,7 @@ mod tests {
     fn difference(kind: DifferenceKind, detail: &str) -> DifferenceReport {
         DifferenceReport {
             tree: "t".into(),
+            tenant: None,
             peer: "p".into(),
             path: PathText {
                 path: "a%0A.xml".into(),
@@ -122,6 +126,7 @@ mod tests {
     fn the_summary_says_in_sync_or_how_far_apart() {
         let equal = VerifySummary {
             tree: "t".into(),
+            tenant: None,
             peer: "p".into(),
             files: 10_000,
             bytes: 18_500_000,
@@ -135,6 +140,12 @@ mod tests {
             summary(&equal).plain(),
             "t and p: in sync, root 01234567 (10,000 files, 18.5 MB, 200 ms)"
         );
+        let of_one = VerifySummary {
+            tenant: Some("7".into()),
+            ..equal.clone()
+        };
+        let text = summary(&of_one).plain();
+        assert!(text.starts_with("tenant 7 of t and p: in sync"), "{text}");
         let apart = VerifySummary {
             differences: 1,
             root_peer: "9876543210".into(),

@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_daemon::events::{
-    HaltedPlan, HeldPath, HookStatus, LastVerify, PeerState, PeerStatus, Status, TreeState,
-    TreeStatus,
+    HaltedPlan, HeldPath, HookStatus, LastVerify, PeerState, PeerStatus, Status, TenantState,
+    TenantStatus, TreeState, TreeStatus,
 };
 
 use super::{
@@ -18,7 +18,8 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let mut lines = vec![head(status)];
     lines.extend(conflict(status));
     lines.extend(paused(status));
-    section(&mut lines, "trees", status.trees.iter().map(tree));
+    let trees = status.trees.iter().flat_map(tree_and_tenants);
+    section(&mut lines, "trees", trees);
     let peers = status.peers.iter().flat_map(|it| peer(it, now_s));
     section(&mut lines, "peers", peers);
     section(
@@ -103,6 +104,34 @@ fn tree(tree: &TreeStatus) -> Line {
     with_detail(line, tree.detail.as_deref())
 }
 
+/// The tree, and of its tenants those that are not in order.
+fn tree_and_tenants(of: &TreeStatus) -> impl Iterator<Item = Line> {
+    let fine = |state| matches!(state, TenantState::Ready | TenantState::Unwatched);
+    let tenants: Vec<_> = of.tenants.iter().filter(|it| !fine(it.state)).collect();
+    let lines: Vec<_> = listed(&tenants, |it| tenant(it)).collect();
+    let indented = lines.into_iter().map(|line| Line::new("  ").then(line));
+    std::iter::once(tree(of)).chain(indented)
+}
+
+fn tenant(tenant: &TenantStatus) -> Line {
+    let (paint, word) = match tenant.state {
+        TenantState::Ready => (Paint::Green, "ready"),
+        TenantState::Pending => (Paint::Yellow, "pending"),
+        TenantState::Halted => (Paint::Red, "halted"),
+        TenantState::Drifted => (Paint::Yellow, "drifted"),
+        TenantState::Unwatched => (Paint::Dim, "not watched"),
+    };
+    let line = Line::new(format!("tenant {}  ", tenant.tenant)).paint(paint, word);
+    match tenant.pending_files {
+        0 => line,
+        pending => line.text(format!(
+            "  lag {}  pending {}",
+            lag(tenant.lag_seconds),
+            quantity::count(pending)
+        )),
+    }
+}
+
 fn peer(peer: &PeerStatus, now_s: u64) -> Vec<Line> {
     let (paint, word) = match peer.state {
         PeerState::Connected => (Paint::Green, "connected"),
@@ -156,12 +185,15 @@ fn verified(last: Option<&LastVerify>, now_s: u64) -> String {
 }
 
 fn halted(plan: &HaltedPlan) -> [Line; 2] {
+    let whose = match &plan.tenant {
+        Some(tenant) => format!("tenant {tenant} of {}", plan.tree),
+        None => plan.tree.clone(),
+    };
     let what = format!(
-        " plan {}: would delete {} of {} of {} on {}",
+        " plan {}: would delete {} of {} of {whose} on {}",
         plan.plan,
         quantity::count(plan.deletions),
         quantity::files(plan.files),
-        plan.tree,
         plan.peer
     );
     let release = format!("  approve it with: apim-sync release {}", plan.plan);
@@ -224,6 +256,7 @@ pub(crate) mod tests {
                 generation: 42,
                 state: TreeState::Ready,
                 detail: None,
+                tenants: vec![],
             }],
             peers: vec![PeerStatus {
                 name: "apim-2".into(),
@@ -273,6 +306,41 @@ peers
     }
 
     #[test]
+    fn of_the_tenants_only_those_are_shown_that_are_not_in_order() {
+        let mut status = healthy();
+        let tenant = |tenant: &str, state, pending_files| TenantStatus {
+            tenant: tenant.into(),
+            root: "0123456789".into(),
+            files: 4,
+            bytes: 400,
+            pending_files,
+            lag_seconds: 3.0 * pending_files as f64,
+            state,
+            last_verify: None,
+        };
+        status.trees[0].tenants = vec![
+            tenant("1", TenantState::Ready, 0),
+            tenant("7", TenantState::Halted, 4),
+            tenant("8", TenantState::Drifted, 0),
+        ];
+        status.guard.plans.push(HaltedPlan {
+            plan: "0123456789abcdef".into(),
+            tree: "t".into(),
+            peer: "apim-2".into(),
+            tenant: Some("7".into()),
+            deletions: 4,
+            files: 4,
+        });
+        let text = shown(&status);
+        for expected in [
+            "/opt/t\n    tenant 7  halted  lag 12.00 s  pending 4\n    tenant 8  drifted\npeers\n",
+            "would delete 4 of 4 files of tenant 7 of t on apim-2\n",
+        ] {
+            assert!(text.contains(expected), "{expected:?} in\n{text}");
+        }
+    }
+
+    #[test]
     fn trouble_is_said_with_what_to_do() {
         let mut status = healthy();
         status.running = false;
@@ -283,6 +351,7 @@ peers
             plan: "0123456789abcdef".into(),
             tree: "t".into(),
             peer: "apim-2".into(),
+            tenant: None,
             deletions: 120,
             files: 400,
         });

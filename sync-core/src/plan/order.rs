@@ -35,8 +35,8 @@ pub(super) fn order(
     }
     phases.sort(preset);
     let mut below = phases.split_exchanged();
-    if preset == Preset::Synapse {
-        keep_directories(&mut phases.last);
+    if preset.is_deployed() {
+        keep_directories(&mut phases.last, preset);
     }
     let mut deletes: Vec<Option<Step>> = phases.deletes.into_iter().map(Some).collect();
     let mut renames = Renames::new(preset, candidates(&deletes), artifact_name);
@@ -112,7 +112,7 @@ impl Phases {
 
     fn sort(&mut self, preset: Preset) {
         let rank = |path: &RelPath| match preset {
-            Preset::Synapse => artifact::rank(path),
+            Preset::Synapse | Preset::Tenants => artifact::rank(path),
             Preset::Plain => None,
         };
         let by_rank = |step: &Step| (rank(&step.path), step.path.clone());
@@ -171,10 +171,10 @@ fn file_work(entry: &Entry, old: Option<&Entry>) -> Work {
 
 /// Of directories to go, deepest first: artifact directories stay, and so do
 /// those above them.
-fn keep_directories(last: &mut [Step]) {
+fn keep_directories(last: &mut [Step], preset: Preset) {
     let mut above_kept = BTreeSet::new();
     for step in last {
-        if artifact::is_artifact_directory(&step.path) || above_kept.contains(&step.path) {
+        if artifact::is_kept_directory(&step.path, preset) || above_kept.contains(&step.path) {
             above_kept.extend(step.path.parent());
             step.work = match step.work {
                 Work::RemoveDirectory => Work::KeepDirectory,

@@ -32,7 +32,7 @@ impl Renames {
         artifact_name: &dyn Fn(&RelPath) -> Option<String>,
     ) -> Self {
         let mut renames = Self::default();
-        if preset == Preset::Plain {
+        if !preset.is_deployed() {
             return renames;
         }
         for (at, Candidate { path, entry }) in deletes.enumerate() {

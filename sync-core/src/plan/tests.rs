@@ -54,6 +54,65 @@ fn a_synapse_set_comes_in_start_up_order_and_goes_in_reverse() {
 }
 
 #[test]
+fn tenants_are_ordered_as_one_set_and_renames_stay_within_a_tenant() {
+    assert_plan(
+        Preset::Tenants,
+        "1/s/d/api/m.xml moves
+         7/s/d/api/m.xml moves
+         7/userstores/old.xml u
+         7/executionplans/e.siddhiql e",
+        "- 7/s/d/api/m.xml
+         - 7/userstores/
+         - 7/userstores/old.xml
+         - 7/executionplans/e.siddhiql
+         + 7/s/d/api/n.xml moves
+         + 7/executionplans/f.siddhiql e
+         + 9/
+         + 9/s/
+         + 9/s/d/
+         + 9/s/d/api/
+         + 9/s/d/api/m.xml moves
+         + 9/s/d/endpoints/
+         + 9/s/d/endpoints/e.xml 1",
+        &[
+            "create 9/ 755",
+            "create 9/s/ 755",
+            "create 9/s/d/ 755",
+            "create 9/s/d/api/ 755",
+            "create 9/s/d/endpoints/ 755",
+            "put 7/executionplans/f.siddhiql 644 1 bytes",
+            "put 9/s/d/endpoints/e.xml 644 1 bytes",
+            "delete 7/s/d/api/m.xml",
+            "put 7/s/d/api/n.xml 644 5 bytes",
+            "put 9/s/d/api/m.xml 644 5 bytes",
+            "delete 7/userstores/old.xml",
+            "delete 7/executionplans/e.siddhiql",
+            "keep 7/userstores/",
+        ],
+    );
+}
+
+#[test]
+fn what_a_tenants_deployer_starts_from_stays_and_so_does_the_tenant() {
+    let list = "- 7/\n- 7/userstores/\n- 7/userstores/deep/\n- 7/userstores/deep/u.xml";
+    let base = "7/userstores/deep/u.xml u";
+    let delete = "delete 7/userstores/deep/u.xml";
+    let inner = "remove 7/userstores/deep/";
+    assert_plan(
+        Preset::Tenants,
+        base,
+        list,
+        &[delete, inner, "keep 7/userstores/", "keep 7/"],
+    );
+    assert_plan(
+        Preset::Synapse,
+        base,
+        list,
+        &[delete, inner, "remove 7/userstores/", "remove 7/"],
+    );
+}
+
+#[test]
 fn a_plain_set_comes_by_path() {
     assert_plan(
         Preset::Plain,

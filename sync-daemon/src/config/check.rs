@@ -269,11 +269,12 @@ fn node_name(given: &Given<String>) -> Result<NodeName> {
 }
 
 fn preset(given: &Given<String>) -> Result<Preset> {
-    let presets = [Preset::Synapse, Preset::Plain];
-    let found = presets.into_iter().find(|it| it.name() == given.value);
+    let found = Preset::ALL.into_iter().find(|it| it.name() == given.value);
     found.ok_or_else(|| {
         let value = sync_core::path::escape(given.value.as_bytes());
-        given.refused(format!("`{value}` is neither `synapse` nor `plain`"))
+        given.refused(format!(
+            "`{value}` is none of `synapse`, `tenants` and `plain`"
+        ))
     })
 }
 

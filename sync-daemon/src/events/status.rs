@@ -95,7 +95,7 @@ pub enum TreeState {
 }
 
 /// One tree of this node.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TreeStatus {
     /// Its name.
     pub name: String,
@@ -114,6 +114,47 @@ pub struct TreeStatus {
     /// Why, when it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Its tenants, where each of its top directories is one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantStatus>,
+}
+
+/// Whether a tenant is in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantState {
+    /// Nothing is pending and nothing is wrong.
+    Ready,
+    /// A peer does not have everything yet.
+    Pending,
+    /// The deletion guard holds back what the tenant would lose.
+    Halted,
+    /// Paths on this passive are not what was agreed.
+    Drifted,
+    /// Not looked at, because the daemon does not run.
+    Unwatched,
+}
+
+/// One tenant of a tree.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TenantStatus {
+    /// Its name: that of its directory, escaped.
+    pub tenant: String,
+    /// The root that a tree of its directory alone would have, in hexadecimal.
+    pub root: String,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Paths that the peer that is furthest behind has not applied.
+    pub pending_files: u64,
+    /// Age of the oldest change that some peer has not applied.
+    pub lag_seconds: f64,
+    /// Whether it is in order.
+    pub state: TenantState,
+    /// The last verify of it, with whichever peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verify: Option<LastVerify>,
 }
 
 /// The connection to a peer.
@@ -200,6 +241,9 @@ pub struct HaltedPlan {
     pub tree: String,
     /// The peer it was meant for.
     pub peer: String,
+    /// The tenant that would lose the files, where the whole tree may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Files it would delete.
     pub deletions: u64,
     /// Files in the tree before.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use sync_core::{
-    Action, Change, ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, RelPath,
-    TreeName, limits::SMALL_CONTENT_BYTES_MAX,
+    Action, Change, ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, Preset,
+    RelPath, TreeName, limits::SMALL_CONTENT_BYTES_MAX,
 };
 use sync_fs::{
     DiskError, Source,
@@ -129,6 +129,7 @@ impl SourceThread {
 #[derive(Clone)]
 pub(super) struct ActiveTree {
     pub(super) name: TreeName,
+    pub(super) preset: Preset,
     pub(super) thread: TreeThread<SourceThread>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) commands: mpsc::Sender<Command>,
@@ -147,7 +148,7 @@ struct Served {
 
 impl ActiveTree {
     pub(super) fn new(
-        name: TreeName,
+        (name, preset): (TreeName, Preset),
         thread: TreeThread<SourceThread>,
         published: watch::Receiver<Published>,
         commands: mpsc::Sender<Command>,
@@ -155,6 +156,7 @@ impl ActiveTree {
     ) -> Self {
         Self {
             name,
+            preset,
             thread,
             opened,
             published,

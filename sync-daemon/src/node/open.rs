@@ -356,7 +356,7 @@ async fn open_source(
         watch::channel(Published::unseen(tree.name.clone(), manifest, position));
     let (commands, queue) = mpsc::channel(COMMANDS_MAX);
     let active = ActiveTree::new(
-        tree.name.clone(),
+        (tree.name.clone(), tree.preset),
         thread.clone(),
         receiver,
         commands,

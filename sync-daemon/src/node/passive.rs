@@ -98,9 +98,9 @@ pub(super) struct Released {
 
 impl Released {
     /// The id under which the plan just judged was released.
-    fn of(&self, verdict: Verdict) -> Option<PlanId> {
+    fn of(&self, verdict: &Verdict) -> Option<PlanId> {
         match verdict {
-            Verdict::Halt { plan, .. } if self.here.contains(plan) => Some(plan),
+            Verdict::Halt { plan, .. } if self.here.contains(*plan) => Some(*plan),
             _ => self.by_active,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sync_core::{
-    Manifest, Position, TreeName,
+    Manifest, Position, Tenant, TreeName,
     wire::{PlanId, Refusal},
 };
 use tokio::{
@@ -65,6 +65,10 @@ pub(super) struct PeerTree {
     pub(super) base: Option<Manifest>,
     /// Since when the peer has not had everything.
     pub(super) behind_since: Option<Instant>,
+    /// In a tree of tenants: since when the peer has not had everything of each.
+    pub(super) tenants_behind: BTreeMap<Tenant, Instant>,
+    /// And the last comparison of each.
+    pub(super) tenants_verified: BTreeMap<Tenant, LastVerify>,
     /// The plan that a guard halted.
     pub(super) halt: Option<Halt>,
     /// Why the peer does not take what it lacks, other than a halt.
@@ -81,9 +85,21 @@ pub(super) struct PeerTree {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Halt {
     pub(super) plan: PlanId,
+    /// The tenant that would lose too much, where the whole tree would not.
+    pub(super) tenant: Option<Tenant>,
     pub(super) deletions: u64,
     pub(super) files: u64,
     pub(super) reason: String,
+}
+
+impl Halt {
+    /// Which rule halts it, and for whom.
+    pub(super) fn why(&self) -> String {
+        match &self.tenant {
+            Some(tenant) => format!("tenant {tenant}: {}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 /// All peers.

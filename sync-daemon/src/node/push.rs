@@ -30,6 +30,7 @@ use super::{
     peers::{Halt, PeerTree},
     publisher::{Command, Published},
     report::{self, PushReport},
+    tenants,
 };
 use crate::{
     identity::NodeId,
@@ -175,7 +176,8 @@ impl Pusher {
     /// Asks the guard. `None` when the round is halted; else the plan id that
     /// tells the peer that an operator approved.
     fn judge(&self, round: &Round) -> Option<Option<PlanId>> {
-        let judge = |guard: Guard| guard.judge(&round.base, &round.changes, &self.tree.name);
+        let (name, preset) = (&self.tree.name, self.tree.preset);
+        let judge = |guard: Guard| guard.judge(&round.base, &round.changes, name, preset);
         match judge(self.shared.guard()) {
             Verdict::Pass => {
                 self.note(|tree| tree.halt = None);
@@ -191,6 +193,7 @@ impl Pusher {
             }
             Verdict::Halt {
                 plan,
+                tenant,
                 deletions,
                 files,
                 reason,
@@ -199,6 +202,7 @@ impl Pusher {
                     round.heal,
                     Halt {
                         plan,
+                        tenant,
                         deletions,
                         files,
                         reason: reason.to_string(),
@@ -214,7 +218,7 @@ impl Pusher {
             warn!(
                 peer = %self.peer_name, tree = %self.tree.name, plan = %halt.plan,
                 deletions = halt.deletions, files = halt.files,
-                "halted before the first delete: {}", halt.reason
+                "halted before the first delete: {}", halt.why()
             );
         }
         self.note(|tree| {
@@ -293,6 +297,7 @@ impl Pusher {
                     heal,
                     Halt {
                         plan: *plan,
+                        tenant: None,
                         deletions: *deletions,
                         files: *files,
                         reason,
@@ -315,7 +320,11 @@ impl Pusher {
     fn in_sync(&self, round: &Round) {
         let position = round.target.position;
         let manifest = round.target.manifest.clone();
-        let newest = self.tree.published.borrow().position.root;
+        let newest = self.tree.published.borrow().clone();
+        let lacking = match self.tree.preset.has_tenants() {
+            true => tenants::differing(&newest.manifest, &manifest),
+            false => BTreeSet::new(),
+        };
         self.note(|tree| {
             tree.applied = Some(position);
             tree.durable = Some(position);
@@ -323,7 +332,9 @@ impl Pusher {
             tree.heal_done = tree.heal_done.max(round.heal);
             tree.halt = None;
             tree.refusal = None;
-            if position.root == newest {
+            tree.tenants_behind
+                .retain(|tenant, _| lacking.contains(tenant));
+            if position.root == newest.position.root {
                 tree.behind_since = None;
             }
         });

@@ -290,7 +290,7 @@ impl Goal {
             FailureKind::Halted,
             format!(
                 "pushing {} to `{}`: halted plan {} before the first delete: it would delete {} of {} files ({})",
-                self.tree, self.peer_name, halt.plan, halt.deletions, halt.files, halt.reason
+                self.tree, self.peer_name, halt.plan, halt.deletions, halt.files, halt.why()
             ),
         )
         .hint(format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan))
@@ -427,9 +427,12 @@ async fn dry_run(
             let position = target.position;
             let summary = tally.finish(&goal, position.generation.0, position.root, begun, true);
             tell(events, Event::Summary(Summary::Transfer(summary))).await;
-            let verdict = shared.guard().judge(&disk, &changes, &tree.name);
+            let verdict = shared
+                .guard()
+                .judge(&disk, &changes, &tree.name, tree.preset);
             if let sync_core::guard::Verdict::Halt {
                 plan,
+                tenant,
                 deletions,
                 files,
                 reason,
@@ -437,6 +440,7 @@ async fn dry_run(
             {
                 return Err(goal.halted(&Halt {
                     plan,
+                    tenant,
                     deletions,
                     files,
                     reason: reason.to_string(),

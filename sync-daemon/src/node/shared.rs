@@ -9,7 +9,7 @@ use std::{
 };
 
 use sync_core::{
-    Epoch, TreeName,
+    Epoch, Preset, TreeName,
     guard::{Guard, MaxDelete},
     wire::{Hello, PlanId, TreeStatus, VERSION, VERSION_OLDEST},
 };
@@ -21,7 +21,7 @@ use tracing::info;
 
 use super::{
     NodeMode, active::ActiveTree, hooks::Hooks, passive::PassiveTree, peers::Peers,
-    publisher::Published, releases::Releases, report::PushReport,
+    publisher::Published, releases::Releases, report::PushReport, tenants::TenantsByTree,
 };
 use crate::{
     config::Config,
@@ -45,6 +45,7 @@ pub(super) struct Shared {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
     pub(super) peers: Peers,
+    pub(super) tenants: TenantsByTree,
     pub(super) active: BTreeMap<TreeName, ActiveTree>,
     pub(super) passive: BTreeMap<TreeName, PassiveTree>,
     pub(super) reports: broadcast::Sender<PushReport>,
@@ -94,6 +95,7 @@ impl Shared {
         Self {
             id: parts.id,
             mode: parts.mode,
+            tenants: TenantsByTree::new(&parts.config),
             config: parts.config,
             endpoint: parts.endpoint,
             trusted: parts.trusted,
@@ -158,14 +160,20 @@ impl Shared {
     /// Notes for every peer that there is a newer state.
     pub(super) fn note_published(&self, published: &Published) {
         let root = published.position.root;
+        let changed = self.tenants.changed(&published.tree, &published.manifest);
+        let now = Instant::now();
         self.peers.edit(|peers| {
             for peer in peers.values_mut() {
                 let tree = peer.trees.entry(published.tree.clone()).or_default();
                 let has_it = tree.base.as_ref().is_some_and(|base| base.root() == root);
                 if has_it {
                     tree.behind_since = None;
+                    tree.tenants_behind.clear();
                 } else {
-                    tree.behind_since.get_or_insert_with(Instant::now);
+                    tree.behind_since.get_or_insert(now);
+                    for tenant in &changed {
+                        tree.tenants_behind.entry(tenant.clone()).or_insert(now);
+                    }
                 }
             }
         });
@@ -176,6 +184,14 @@ impl Shared {
         self.trusted
             .find(id)
             .map_or_else(|| id.short(), |peer| peer.name.as_str().to_owned())
+    }
+
+    /// The rules that a tree obeys.
+    pub(super) fn preset(&self, tree: &TreeName) -> Preset {
+        let mut trees = self.config.trees.iter();
+        trees
+            .find(|known| known.name == *tree)
+            .map_or_else(Preset::default, |known| known.preset)
     }
 
     /// The guard in force.

@@ -14,6 +14,7 @@ use super::{
     passive::PassiveTree,
     peers::{Link, Peer},
     push_request::tell,
+    tenants,
 };
 use crate::{
     events::{
@@ -28,7 +29,9 @@ use crate::{
 
 /// Tells one status.
 pub(super) async fn report(shared: &Arc<Shared>, events: &Sender<Event>) -> Result<(), Failure> {
-    tell(events, Event::Status(Box::new(of(shared)))).await;
+    let mut status = of(shared);
+    tenants::add_to(shared, &mut status).await?;
+    tell(events, Event::Status(Box::new(status))).await;
     Ok(())
 }
 
@@ -125,6 +128,7 @@ fn active_tree(tree: &ActiveTree, path: String, guard: &GuardStatus) -> TreeStat
         generation: published.position.generation.0,
         state,
         detail,
+        tenants: Vec::new(),
     }
 }
 
@@ -153,6 +157,7 @@ fn passive_tree(tree: &PassiveTree, path: String) -> TreeStatus {
         generation: known.position.generation.0,
         state,
         detail,
+        tenants: Vec::new(),
     }
 }
 
@@ -235,6 +240,7 @@ fn guard_of(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
                     plan: halt.plan.to_string(),
                     tree: tree.to_string(),
                     peer: peer.name.clone(),
+                    tenant: halt.tenant.as_ref().map(ToString::to_string),
                     deletions: halt.deletions,
                     files: halt.files,
                 });
@@ -265,6 +271,7 @@ fn replaced_root(tree: &ActiveTree) -> Option<HaltedPlan> {
         plan: published.replaced?.to_string(),
         tree: tree.name.to_string(),
         peer: "*".to_owned(),
+        tenant: None,
         deletions: 0,
         files,
     })
@@ -277,6 +284,7 @@ fn halted_here(tree: &PassiveTree) -> Option<HaltedPlan> {
         plan: halt.plan.to_string(),
         tree: tree.name.to_string(),
         peer: "*".to_owned(),
+        tenant: None,
         deletions: halt.deletions,
         files: halt.files,
     })

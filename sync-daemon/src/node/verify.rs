@@ -3,10 +3,15 @@
 //! Both sides read their own disk at the same time; then the tries are walked.
 //! «Missing» and «extra» always speak of the passive, whichever side asks.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use sync_core::{
-    Difference, Entry, Manifest, RelPath, TreeName, exclude::Rules, manifest::Record, wire::View,
+    Difference, Entry, Manifest, RelPath, Tenant, TreeName, exclude::Rules, manifest::Record,
+    tenant, wire::View,
 };
 use tokio::{
     sync::{mpsc::Sender, watch},
@@ -20,7 +25,8 @@ use super::{
     network,
     peers::Peer,
     picture,
-    push_request::{tell, unknown_tree},
+    push_request::tell,
+    scope::Scope,
 };
 use crate::{
     control::{FilterRule, Verify},
@@ -36,7 +42,10 @@ use crate::{
 /// One tree with one peer.
 struct Comparison<'a> {
     shared: &'a Shared,
+    peer: NodeId,
     tree: TreeName,
+    /// The one tenant of the tree that counts, if it is only one.
+    tenant: Option<&'a Tenant>,
     peer_name: String,
     options: &'a Verify,
     rules: &'a Rules,
@@ -55,7 +64,7 @@ pub(super) async fn run(
     options: Verify,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
-    let trees = trees(shared, options.tree.as_deref())?;
+    let scope = Scope::of(shared, options.tree.as_deref(), options.tenant.as_deref())?;
     let peers = peers(shared, options.peer.as_deref())?;
     let rules = rules(&options.filter)?;
     let mut total = 0;
@@ -63,25 +72,24 @@ pub(super) async fn run(
         let doing = format!("verifying with `{}`", peer.name);
         let connection = connection(shared, id, peer, &doing).await?;
         let mut differences = 0;
-        for tree in &trees {
+        for tree in scope.trees(shared) {
             let comparison = Comparison {
                 shared,
-                tree: tree.clone(),
+                peer: *id,
+                tree,
+                tenant: scope.tenant(),
                 peer_name: peer.name.clone(),
                 options: &options,
                 rules: &rules,
             };
             differences += comparison.run(&connection, events).await?;
         }
-        let unix_seconds = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |age| age.as_secs());
-        shared.peers.update(id, |known| {
-            known.last_verify = Some(LastVerify {
-                unix_seconds,
-                differences,
-            });
-        });
+        if scope.tenant().is_none() {
+            let last = verified_now(differences);
+            shared
+                .peers
+                .update(id, |known| known.last_verify = Some(last));
+        }
         total += differences;
     }
     if total == 0 {
@@ -91,16 +99,13 @@ pub(super) async fn run(
         .hint("`apim-sync push` on the active brings the passive back in line; what it replaces is kept aside"))
 }
 
-fn trees(shared: &Shared, name: Option<&str>) -> Result<Vec<TreeName>, Failure> {
-    let all = shared.config.trees.iter().map(|tree| tree.name.clone());
-    let Some(name) = name else {
-        return Ok(all.collect());
-    };
-    let found: Vec<TreeName> = all.filter(|tree| tree.as_str() == name).collect();
-    if found.is_empty() {
-        Err(unknown_tree(shared, name))
-    } else {
-        Ok(found)
+fn verified_now(differences: u64) -> LastVerify {
+    let unix_seconds = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs());
+    LastVerify {
+        unix_seconds,
+        differences,
     }
 }
 
@@ -178,6 +183,8 @@ impl Comparison<'_> {
             .compare(connection, events)
             .await
             .map_err(|error| error.failure(&doing))?;
+        self.expect_tenant(&found, &doing)?;
+        self.note_tenants(&found);
         let count = found.differences.len() as u64;
         if self.options.combined {
             self.tell_same(&found, events).await;
@@ -185,15 +192,23 @@ impl Comparison<'_> {
         for difference in found.differences {
             tell(events, Event::Difference(difference)).await;
         }
-        let totals = found.local.manifest.totals();
+        let (local, root_peer) = match self.tenant {
+            Some(tenant) => (
+                tenant::part(&found.local.manifest, tenant),
+                tenant::part(&found.peer.manifest, tenant).root(),
+            ),
+            None => (found.local.manifest, found.peer.root),
+        };
+        let totals = local.totals();
         let summary = VerifySummary {
             tree: self.tree.to_string(),
+            tenant: self.tenant.map(ToString::to_string),
             peer: self.peer_name.clone(),
             files: totals.files,
             bytes: totals.bytes,
             differences: count,
-            root_local: found.local.manifest.root().to_string(),
-            root_peer: found.peer.root.to_string(),
+            root_local: local.root().to_string(),
+            root_peer: root_peer.to_string(),
             seconds: begun.elapsed().as_secs_f64(),
             in_sync: count == 0,
         };
@@ -253,6 +268,7 @@ impl Comparison<'_> {
 
     fn differences(&self, local: &Shown, peer: &Picture) -> Vec<DifferenceReport> {
         let we_are_active = self.shared.is_active();
+        let has_tenants = self.shared.preset(&self.tree).has_tenants();
         let (active, passive) = if we_are_active {
             (&local.manifest, &peer.manifest)
         } else {
@@ -287,17 +303,72 @@ impl Comparison<'_> {
             let is_directory = [active, passive]
                 .iter()
                 .any(|side| side.has_directory(path));
-            !self.rules.matches(path, is_directory)
+            self.includes(path, is_directory)
         });
         included
             .map(|(path, (kind, detail))| DifferenceReport {
                 tree: self.tree.to_string(),
+                tenant: has_tenants.then(|| Tenant::of(&path).to_string()),
                 peer: self.peer_name.clone(),
                 path: PathText::from(&path),
                 kind,
                 detail,
             })
             .collect()
+    }
+
+    fn includes(&self, path: &RelPath, is_directory: bool) -> bool {
+        self.tenant.is_none_or(|tenant| tenant.owns(path))
+            && !self.rules.matches(path, is_directory)
+    }
+
+    /// A tenant that neither side has is a mistake in the name.
+    fn expect_tenant(&self, found: &Found, doing: &str) -> Result<(), Failure> {
+        let Some(tenant) = self.tenant else {
+            return Ok(());
+        };
+        let sides = [&found.local.manifest, &found.peer.manifest];
+        if sides
+            .iter()
+            .any(|side| side.has_directory(tenant.directory()))
+        {
+            return Ok(());
+        }
+        let message = format!("{doing}: neither side has a tenant `{tenant}`");
+        Err(Failure::new(FailureKind::Usage, message)
+            .hint("`apim-sync status --json` lists the tenants"))
+    }
+
+    /// Notes for each tenant compared what was found.
+    fn note_tenants(&self, found: &Found) {
+        if !self.shared.preset(&self.tree).has_tenants() {
+            return;
+        }
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        let named = found
+            .differences
+            .iter()
+            .filter_map(|it| it.tenant.as_deref());
+        named.for_each(|tenant| *counts.entry(tenant).or_default() += 1);
+        let sides = [&found.local.manifest, &found.peer.manifest];
+        let directories = sides.into_iter().flat_map(Manifest::iter);
+        let tenants: BTreeSet<Tenant> = directories
+            .filter(|record| record.is_directory())
+            .filter_map(|record| Tenant::new(record.path_bytes()))
+            .collect();
+        let compared = tenants
+            .into_iter()
+            .filter(|tenant| self.tenant.is_none_or(|only| only == tenant))
+            .map(|tenant| {
+                let differences = counts.get(tenant.to_string().as_str());
+                let verified = verified_now(differences.copied().unwrap_or(0));
+                (tenant, verified)
+            });
+        self.shared
+            .peers
+            .update_tree(&self.peer, &self.tree, |known| {
+                known.tenants_verified.extend(compared);
+            });
     }
 
     async fn tell_same(&self, found: &Found, events: &Sender<Event>) {
@@ -308,7 +379,7 @@ impl Comparison<'_> {
             .collect();
         let mut same: Vec<RelPath> = files(&found.local.manifest)
             .filter(|path| {
-                !self.rules.matches(path, false) && !different.contains(path.escaped().as_str())
+                self.includes(path, false) && !different.contains(path.escaped().as_str())
             })
             .collect();
         same.sort();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
-    Action, Change, Entry, FileEntry, GenerationHeader, Manifest, RelPath,
+    Action, Change, Entry, FileEntry, GenerationHeader, RelPath,
     guard::{Guard, Verdict},
     limits::SMALL_CONTENT_BYTES_MAX,
     plan::{Plan, Work, apply_changes, check},
@@ -104,7 +104,30 @@ impl Replica {
         if self.is_new() && !self.options.overwrite && !self.is_returning() {
             self.check_first_contact(changes)?;
         }
-        judge(guard, agreed, changes, header, released)
+        self.judge_plan(guard, changes, header, released)
+    }
+
+    fn judge_plan(
+        &self,
+        guard: &Guard,
+        changes: &[Change],
+        header: &GenerationHeader,
+        released: Option<PlanId>,
+    ) -> Result<(), Refusal> {
+        let (agreed, preset) = (self.agreed.manifest(), self.options.preset);
+        match guard.judge(agreed, changes, &header.tree, preset) {
+            Verdict::Halt {
+                plan,
+                deletions,
+                files,
+                ..
+            } if released != Some(plan) => Err(Refusal::Guard {
+                plan,
+                deletions,
+                files,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn is_hidden(&self, change: &Change) -> bool {
@@ -214,28 +237,6 @@ impl Replica {
             bytes: self.contents.journal().growth(records) + staged + grown + largest,
             inodes: intake.changes.len() as u64 + SPARE_INODES,
         }
-    }
-}
-
-fn judge(
-    guard: &Guard,
-    agreed: &Manifest,
-    changes: &[Change],
-    header: &GenerationHeader,
-    released: Option<PlanId>,
-) -> Result<(), Refusal> {
-    match guard.judge(agreed, changes, &header.tree) {
-        Verdict::Halt {
-            plan,
-            deletions,
-            files,
-            ..
-        } if released != Some(plan) => Err(Refusal::Guard {
-            plan,
-            deletions,
-            files,
-        }),
-        _ => Ok(()),
     }
 }
 

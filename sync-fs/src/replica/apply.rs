@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use sync_core::{Entry, Generation, Position, Preset, RelPath, journal::Placed};
+use sync_core::{Entry, Generation, Position, RelPath, journal::Placed};
 use thiserror::Error;
 
 use super::{
@@ -229,7 +229,7 @@ impl Replica {
 
     /// What stood at the changed paths until now may have been seen.
     fn note_seconds(&mut self, changes: &[Placed]) {
-        if self.options.preset != Preset::Synapse {
+        if !self.options.preset.is_deployed() {
             return;
         }
         let now = Instant::now();

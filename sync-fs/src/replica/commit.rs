@@ -1,7 +1,7 @@
 //! The moment a generation becomes durable: one record, one sync.
 
 use sync_core::{
-    Action, Change, ContentId, Entry, FileEntry, Generation, Mtime, Position, Preset, RelPath,
+    Action, Change, ContentId, Entry, FileEntry, Generation, Mtime, Position, RelPath,
     journal::{Place, Placed},
     plan::applied_mtime,
     wire::Refusal,
@@ -212,7 +212,7 @@ impl Replica {
         let agreed = self.agreed.manifest().file(path);
         let kept = agreed.filter(|agreed| agreed.content == file.content);
         let own = kept.map_or(file.mtime, |kept| kept.mtime);
-        if self.options.preset != Preset::Synapse || (kept.is_some() && !is_written) {
+        if !self.options.preset.is_deployed() || (kept.is_some() && !is_written) {
             return Ok(own);
         }
         let on_disk = match nothing_there {

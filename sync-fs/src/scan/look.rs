@@ -12,7 +12,7 @@ use std::{
 
 use rustix::io::Errno;
 use sync_core::{
-    ContentId, Entry, FileEntry, Preset, RelPath,
+    ContentId, Entry, FileEntry, RelPath,
     artifact::{artifact_name, is_gated},
     limits::FILE_BYTES_MAX,
     manifest::Record,
@@ -236,7 +236,7 @@ impl<'a> Observer<'a> {
         match stat.kind {
             Kind::Directory => self.read_directory(stat).map_err(Some),
             Kind::File => read_file(found, stat, keep, scratch),
-            Kind::Symlink if self.options.preset == Preset::Plain => {
+            Kind::Symlink if !self.options.preset.is_deployed() => {
                 let target = found.directory.read_link(found.name);
                 let target = target.map_err(gone_or_unreadable)?;
                 let racy = scratch.is_racy(&stat.key);
@@ -270,7 +270,7 @@ impl<'a> Observer<'a> {
     /// Whether something is to be learnt from the content at `path`.
     fn is_inspected(&self, path: &RelPath) -> bool {
         self.options.inspect > Inspect::Nothing
-            && self.options.preset == Preset::Synapse
+            && self.options.preset.is_deployed()
             && is_gated(path)
     }
 

@@ -10,7 +10,7 @@ use std::{
 use sync_core::{
     Change, Epoch, FileEntry, Generation, GenerationHeader, Mtime, Position, Preset, RelPath,
     TreeName,
-    artifact::is_artifact_directory,
+    artifact::is_kept_directory,
     generation::Action,
     guard::{Guard, MaxDelete},
     plan::{apply_changes, changes_between},
@@ -228,7 +228,7 @@ impl World {
             .0
             .keys()
             .filter(|path| !model.0.contains_key(*path))
-            .filter(|path| !is_artifact_directory(path))
+            .filter(|path| !is_kept_directory(path, self.preset))
             .collect();
         assert_eq!(extra, Vec::<&RelPath>::new());
     }

@@ -22,4 +22,5 @@ mod quick_start;
 mod rsync_facts;
 mod setup;
 mod several;
+mod tenants;
 mod trust;

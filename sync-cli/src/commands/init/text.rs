@@ -62,7 +62,8 @@ fn tree(tree: &NewTree) -> String {
 # The same name on both nodes.
 name = {}
 path = {}
-# `synapse`: WSO2's hot deployer reads it; `plain`: any other directory.
+# `synapse`: WSO2's hot deployer reads it; `tenants`: so it does, and each directory
+# at the top is a tenant's; `plain`: any other directory.
 preset = {}
 # rsync patterns of paths that are left out, and of exceptions from them.
 exclude = [\"*.back\"]

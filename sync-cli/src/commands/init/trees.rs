@@ -74,6 +74,7 @@ pub(super) fn tell_if_absent(context: &Context, name: &TreeName, path: &Path) {
 fn named(args: &Init) -> Result<Vec<Tree>, Failure> {
     let preset = match args.preset {
         PresetArg::Synapse => Preset::Synapse,
+        PresetArg::Tenants => Preset::Tenants,
         PresetArg::Plain => Preset::Plain,
     };
     let tree = |tree: &crate::args::TreeArg| {
@@ -131,7 +132,7 @@ fn of_home(context: &Context, home: &Home) -> Result<Vec<Tree>, Failure> {
         if tree.taken {
             let name = TreeName::new(tree.name)
                 .map_err(|error| Failure::new(FailureKind::Failed, error.to_string()))?;
-            taken.push((name, tree.path, Preset::Synapse));
+            taken.push((name, tree.path, tree.preset));
         }
     }
     Ok(taken)

@@ -46,8 +46,9 @@ impl PassiveTree {
                     return Err(Refusal::Unable(REPLACED.to_owned()));
                 }
                 tree.replica.set_overwrite(replacing);
-                let released =
-                    released.of(guard.judge(tree.replica.agreed(), &changes, &header.tree));
+                let (agreed, preset) = (tree.replica.agreed(), tree.replica.options().preset);
+                let verdict = guard.judge(agreed, &changes, &header.tree, preset);
+                let released = released.of(&verdict);
                 tree.intake = Some(tree.replica.begin(header, changes, &guard, released)?);
                 Ok(())
             })
@@ -251,6 +252,7 @@ fn halt_of(refusal: Option<&Refusal>) -> Option<Halt> {
             files,
         }) => Some(Halt {
             plan: *plan,
+            tenant: None,
             deletions: *deletions,
             files: *files,
             reason: "this passive's own guard".to_owned(),
