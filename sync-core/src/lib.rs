@@ -17,6 +17,7 @@ pub mod fence;
 pub mod generation;
 mod glob;
 pub mod guard;
+pub mod history;
 pub mod journal;
 pub mod limits;
 pub mod manifest;
