@@ -39,6 +39,7 @@ fn settled(home: &Path, threads: usize) -> Source {
     fs::create_dir(&path).expect("a new directory");
     artifacts::fill(&path, FILES, 1).expect("room");
     let options = SourceOptions {
+        archive: sync_fs::archive::ArchiveLimits::default(),
         path,
         work_dir: home.join("work"),
         preset: Preset::Synapse,

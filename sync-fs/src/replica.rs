@@ -25,6 +25,7 @@ mod judge;
 mod large;
 mod leftovers;
 mod options;
+mod past;
 mod prepared;
 mod recent;
 mod recover;
@@ -46,7 +47,7 @@ pub use large::{LargeIntake, LocalSource};
 pub use options::ReplicaOptions;
 pub use recover::{Basis, Recovery, ReplicaError};
 
-use crate::{observed::Observed, recipes::Recipes, root::Root};
+use crate::{archive::Archive, observed::Observed, recipes::Recipes, root::Root, with_causes};
 use apply::Pending;
 use checkpoint::Unsynced;
 use contents::Contents;
@@ -76,6 +77,7 @@ pub struct Replica {
     deleted: DeletedFiles,
     unsynced: Unsynced,
     recipes: Recipes,
+    archive: Archive,
 }
 
 impl Replica {
@@ -125,6 +127,11 @@ impl Replica {
         self.root.is_in_place().unwrap_or(false)
     }
 
+    /// What is kept of earlier generations.
+    pub fn archive(&mut self) -> &mut Archive {
+        &mut self.archive
+    }
+
     /// What the replica was opened with.
     #[must_use]
     pub fn options(&self) -> &ReplicaOptions {
@@ -137,10 +144,4 @@ impl Replica {
     pub fn degraded(&self) -> Option<&str> {
         self.contents.journal().failure()
     }
-}
-
-/// An error with everything that caused it, for a peer or a report.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

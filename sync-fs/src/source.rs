@@ -23,6 +23,7 @@ pub use content::{Gone, LargeSource};
 pub use observation::{Observation, Observations, State};
 
 use crate::{
+    archive::{Archive, ArchiveLimits},
     mount::{self, WorkError},
     observed::{Observed, Sighting},
     recipes::{RecipeJob, Recipes},
@@ -47,6 +48,8 @@ pub struct SourceOptions {
     pub exclude: Rules,
     /// Threads for scans, 1 or 2.
     pub threads: usize,
+    /// How much is kept of earlier generations.
+    pub archive: ArchiveLimits,
 }
 
 /// Why a tree cannot be a source.
@@ -115,6 +118,7 @@ pub struct Source {
     accepted: Observed,
     artifacts: HashMap<RelPath, Box<str>>,
     recipes: Recipes,
+    archive: Archive,
     /// Which position the snapshot on the disk is of.
     saved: Option<Position>,
     /// Whether more is known by now.
@@ -129,6 +133,7 @@ impl Source {
     pub fn open(options: SourceOptions) -> Result<Self, SourceError> {
         let root = Root::open(&options.path)?;
         let work = mount::open_work_directory(&root, &options.work_dir)?;
+        let archive = Archive::open(&work, options.archive)?;
         let now = root.identity()?;
         let (mut saved, mut is_unsaved) = (None, true);
         let (start, identity, accepted) = match TreeState::load(&work) {
@@ -149,6 +154,7 @@ impl Source {
             accepted,
             artifacts: HashMap::new(),
             recipes: Recipes::default(),
+            archive,
             saved,
             is_unsaved,
         })
@@ -164,6 +170,11 @@ impl Source {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         self.accepted.manifest()
+    }
+
+    /// What is kept of earlier generations.
+    pub fn archive(&mut self) -> &mut Archive {
+        &mut self.archive
     }
 
     /// Makes one observation part of the manifest. Only what is there, what is
@@ -307,6 +318,7 @@ impl Source {
             agreed: &self.accepted,
         };
         snapshot.save(&self.work)?;
+        self.archive.sync();
         (self.is_unsaved, self.saved) = (false, Some(position));
         Ok(())
     }

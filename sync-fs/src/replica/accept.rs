@@ -18,7 +18,7 @@ use super::{
     prepared::Prepared,
     with_causes,
 };
-use crate::root::{DiskError, Kind, Space};
+use crate::root::{Cause, DiskError, Kind, Space};
 
 /// Bytes a journalled content costs beside its own.
 const RECORD_OVERHEAD_BYTES: u64 = 96;
@@ -186,11 +186,13 @@ impl Replica {
 
     /// Refuses before anything is sent what would not fit.
     fn check_space(&mut self, intake: &Intake) -> Result<(), Refusal> {
-        self.reserve
-            .take(&self.work)
-            .map_err(|error| unable(&error))?;
-        let space = self.work.space().map_err(|error| unable(&error))?;
+        self.take_reserve().map_err(|error| unable(&error))?;
         let need = self.space_needed(intake);
+        let mut space = self.work.space().map_err(|error| unable(&error))?;
+        let is_short = need.bytes > space.bytes || need.inodes > space.inodes;
+        if is_short && self.archive.give_way().map_err(|error| unable(&error))? {
+            space = self.work.space().map_err(|error| unable(&error))?;
+        }
         if need.bytes > space.bytes {
             return Err(Refusal::Unable(format!(
                 "generation {} needs {} bytes in `{}`, where {} are free",
@@ -209,7 +211,21 @@ impl Replica {
                 space.inodes
             )));
         }
+        // Half of what the generation leaves is for what it replaces.
+        self.archive.set_room(Space {
+            bytes: (space.bytes - need.bytes) / 2,
+            inodes: (space.inodes - need.inodes) / 2,
+        });
         Ok(())
+    }
+
+    fn take_reserve(&mut self) -> Result<(), DiskError> {
+        match self.reserve.take(&self.work) {
+            Err(error) if error.cause() == Cause::Full && self.archive.give_way()? => {
+                self.reserve.take(&self.work)
+            }
+            result => result,
+        }
     }
 
     fn space_needed(&self, intake: &Intake) -> Space {

@@ -15,6 +15,7 @@ use super::{
     Replica,
     aside::Aside,
     judge::History,
+    past::Draft,
     prepared::Prepared,
     run::{Around, Effect, Run},
     with_causes,
@@ -33,6 +34,8 @@ pub(super) struct Pending {
     pub(super) prepared: Prepared,
     /// What earlier generations, not in `agreed`, gave to the same paths.
     pub(super) history: History,
+    /// What is known for the record; none where the commits are recorded one by one.
+    pub(super) draft: Option<Draft>,
     /// Files whose time was moved, for the deployer to see the change.
     pub(super) bumped: u32,
 }
@@ -146,6 +149,7 @@ impl Replica {
                 preset: self.options.preset,
                 exclude: &self.options.exclude,
                 contents: &mut self.contents,
+                archive: &mut self.archive,
                 prepared,
             },
             pending,
@@ -155,6 +159,9 @@ impl Replica {
         for (at, step) in plan.steps().iter().enumerate() {
             let mut result = run.step(step);
             if is_full(&result) && self.reserve.give_up(&self.work).unwrap_or(false) {
+                result = run.step(step);
+            }
+            if is_full(&result) && run.archive_gives_way() {
                 result = run.step(step);
             }
             if let Err(source) = result {
@@ -177,6 +184,7 @@ impl Replica {
 
     fn note_applied(&mut self, pending: Pending, outcome: Outcome) -> Applied {
         self.note_seconds(&pending.changes);
+        let record = self.begin_record(&pending);
         self.note_effects(outcome.effects);
         for kept in &outcome.kept_aside {
             self.unsynced.note_aside(kept);
@@ -188,6 +196,9 @@ impl Replica {
             root: self.agreed.manifest().root(),
             ..pending.position
         };
+        if let Some(record) = record {
+            self.finish_record(record);
+        }
         Applied {
             position: self.position,
             kept_aside: outcome.kept_aside,

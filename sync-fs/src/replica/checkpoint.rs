@@ -152,6 +152,7 @@ impl Replica {
             self.write_anew().map_err(CheckpointError::Rewrite)?;
         }
         self.sync_applied()?;
+        self.archive.sync();
         self.save_snapshot()?;
         self.contents
             .journal_mut()

@@ -122,6 +122,7 @@ impl Replica {
             changes,
             prepared,
             history: History::new(),
+            draft: Some(intake.draft.durable()),
             bumped,
         });
         Committed { position }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
     Change, ContentId, FileEntry, GenerationHeader, RelPath,
+    history::Origin,
     limits::SMALL_CONTENT_BYTES_MAX,
     wire::{Range, Refusal},
 };
@@ -16,6 +17,7 @@ use thiserror::Error;
 use super::{
     Replica,
     contents::{self, read_small},
+    past::Draft,
     prepared::Prepared,
     with_causes,
 };
@@ -39,6 +41,8 @@ pub struct Intake {
     /// Whether the tree was searched for what is missing.
     searched: bool,
     pub(super) prepared: Prepared,
+    /// What the record of the generation will say of its way here.
+    pub(super) draft: Draft,
 }
 
 /// Why a content was not taken.
@@ -103,6 +107,7 @@ impl Intake {
         prepared: Prepared,
     ) -> Self {
         Self {
+            draft: Draft::received(header.base),
             header,
             changes,
             needed,
@@ -115,6 +120,11 @@ impl Intake {
     #[must_use]
     pub fn header(&self) -> &GenerationHeader {
         &self.header
+    }
+
+    /// Notes which peer sends it.
+    pub fn sent_by(&mut self, peer: &str) {
+        self.draft.origin = Origin::peer(peer);
     }
 
     /// Its changes.

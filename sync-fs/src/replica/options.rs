@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use sync_core::{Preset, TreeName, exclude::Rules};
 
+use crate::archive::ArchiveLimits;
+
 /// What a replica is opened with.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
@@ -25,6 +27,8 @@ pub struct ReplicaOptions {
     pub journal_bytes: u64,
     /// What is kept back so that recovery works on a full disk.
     pub reserve_bytes: u64,
+    /// How much is kept of earlier generations.
+    pub archive: ArchiveLimits,
 }
 
 impl ReplicaOptions {
@@ -51,6 +55,7 @@ impl ReplicaOptions {
             overwrite: false,
             journal_bytes: Self::JOURNAL_BYTES,
             reserve_bytes: Self::RESERVE_BYTES,
+            archive: ArchiveLimits::default(),
         }
     }
 }

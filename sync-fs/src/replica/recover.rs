@@ -36,6 +36,7 @@ use super::{
     with_causes,
 };
 use crate::{
+    archive::Archive,
     journal::{Found, Journal, JournalError},
     observed::Observed,
     recipes::Recipes,
@@ -162,6 +163,7 @@ impl Replica {
             deleted: DeletedFiles::default(),
             unsynced: Unsynced::default(),
             recipes: Recipes::default(),
+            archive: Archive::open(&work, options.archive)?,
             options,
             root,
             work,
@@ -201,8 +203,10 @@ impl Replica {
                 .map(|commit| commit.header.generation)
                 .collect();
             recovery.paths_checked = pending.changes.len();
+            let before = self.agreed.manifest().clone();
             self.pending = Some(pending);
             self.redo(recovery);
+            self.record_commits(before, &commits);
         }
         if recovery.unfinished.is_none() && self.has_unsaved() {
             recovery.not_saved = self.checkpoint().err();
@@ -244,6 +248,7 @@ impl Replica {
             changes: changes.into_values().collect(),
             prepared: Prepared::default(),
             history,
+            draft: None,
             bumped: 0,
         })
     }

@@ -20,6 +20,7 @@ use super::{
     prepared::Prepared,
 };
 use crate::{
+    archive::Archive,
     observed::{Observed, Sighting},
     root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat},
 };
@@ -42,6 +43,7 @@ pub(super) struct Around<'a> {
     pub(super) preset: Preset,
     pub(super) exclude: &'a Rules,
     pub(super) contents: &'a mut Contents,
+    pub(super) archive: &'a mut Archive,
     pub(super) prepared: &'a mut Prepared,
 }
 
@@ -63,6 +65,7 @@ pub(super) struct Run<'a> {
     pub(super) agreed: &'a Observed,
     owned: Option<&'a Manifest>,
     pub(super) contents: &'a mut Contents,
+    pub(super) archive: &'a mut Archive,
     pub(super) changes: &'a [Placed],
     pub(super) aside: AsideRun,
     preset: Preset,
@@ -81,6 +84,7 @@ impl<'a> Run<'a> {
             agreed: around.agreed,
             owned: around.owned,
             contents: around.contents,
+            archive: around.archive,
             changes: &pending.changes,
             aside: AsideRun::new(pending.position.generation),
             preset: around.preset,
@@ -95,6 +99,11 @@ impl<'a> Run<'a> {
     /// How the paths stand now, and what was kept aside.
     pub(super) fn finish(self) -> (Vec<Effect>, Vec<Aside>) {
         (self.effects, self.aside.into_kept())
+    }
+
+    /// Makes room for the generation; whether there was anything to give.
+    pub(super) fn archive_gives_way(&mut self) -> bool {
+        self.archive.give_way().unwrap_or(false)
     }
 
     pub(super) fn judge(&self) -> Judge<'a> {

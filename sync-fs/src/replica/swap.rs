@@ -8,7 +8,7 @@
 
 use sync_core::{Entry, Mode, RelPath, journal::Placed};
 
-use super::{judge::seen_after_put, run::Run};
+use super::{contents::hash, judge::seen_after_put, run::Run};
 use crate::{
     observed::Sighting,
     root::{Cause, DiskError, Kind, Stat, Target},
@@ -74,7 +74,7 @@ impl Run<'_> {
             && out.key.length == looked.key.length
             && out.key.mtime_ns == looked.key.mtime_ns;
         if same || self.judge().is_known(self.work, from, path, &out)? {
-            self.discard(from, path, out.kind)
+            self.discard(from, path, looked, out.kind)
         } else {
             self.keep_from_work(from, path)
         }
@@ -132,13 +132,43 @@ impl Run<'_> {
         self.work.rename(from, self.root, path, Target::Replaced)
     }
 
-    fn discard(&mut self, at: &RelPath, path: &RelPath, kind: Kind) -> Result<(), DiskError> {
-        if kind != Kind::Directory {
-            return self.work.remove_file(at);
+    /// What stood at `path`, where it was `looked` at, is ours and out of the tree:
+    /// a file's content is kept as the past of the tree, as far as there is room.
+    fn discard(
+        &mut self,
+        at: &RelPath,
+        path: &RelPath,
+        looked: &Stat,
+        kind: Kind,
+    ) -> Result<(), DiskError> {
+        match kind {
+            Kind::Directory => {}
+            Kind::File => return self.archive_file(at, path, looked),
+            _ => return self.work.remove_file(at),
         }
         match self.work.remove_directory(at) {
             Err(error) if error.cause() == Cause::NotEmpty => self.keep_from_work(at, path),
             result => result,
+        }
+    }
+
+    fn archive_file(
+        &mut self,
+        at: &RelPath,
+        path: &RelPath,
+        looked: &Stat,
+    ) -> Result<(), DiskError> {
+        let length = looked.key.length;
+        if !self.archive.wants(length) {
+            return self.work.remove_file(at);
+        }
+        let content = match self.judge().proven(path, looked) {
+            Some(Entry::File(file)) => Some(file.content),
+            _ => hash(&self.work.open_file(at)?)?.map(|hashed| hashed.content),
+        };
+        match content {
+            Some(content) => self.archive.keep(at, content, length),
+            None => self.work.remove_file(at),
         }
     }
 
@@ -169,7 +199,7 @@ impl Run<'_> {
         };
         let same = stat.key.inode == looked.key.inode && stat.key.mtime_ns == looked.key.mtime_ns;
         if same || self.judge().is_known(self.work, &out, path, &stat)? {
-            self.discard(&out, path, stat.kind)
+            self.discard(&out, path, &looked, stat.kind)
         } else {
             self.keep_from_work(&out, path)
         }

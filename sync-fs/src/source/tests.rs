@@ -3,6 +3,7 @@ use std::{fs, ops::ControlFlow, os::unix::fs::symlink, path::Path};
 use sync_core::{ContentId, limits::SMALL_CONTENT_BYTES_MAX, recipe::Recipe};
 
 use super::*;
+use crate::archive::ArchiveLimits;
 use crate::scan::{ScanError, Trouble};
 
 /// A tree, its work directory, and the source over them.
@@ -76,6 +77,7 @@ impl Fixture {
 
 fn options(home: &Path) -> SourceOptions {
     SourceOptions {
+        archive: ArchiveLimits::default(),
         path: home.join("tree"),
         work_dir: home.join("work"),
         preset: Preset::Synapse,

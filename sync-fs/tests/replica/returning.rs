@@ -6,6 +6,7 @@ use std::fs;
 use sync_core::{Epoch, Generation, Preset};
 use sync_fs::{
     Replica, Source,
+    archive::ArchiveLimits,
     replica::{Basis, kept_aside},
     source::{SourceOptions, Start},
     stint,
@@ -31,6 +32,7 @@ fn promoted() -> World {
 /// What the node does as the active: looks at its tree and saves what it saw.
 fn lead(world: &World) -> Source {
     let mut source = Source::open(SourceOptions {
+        archive: ArchiveLimits::default(),
         path: world.tree(""),
         work_dir: world.work(""),
         preset: Preset::Synapse,
