@@ -7,10 +7,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod config;
 mod filter;
+mod history;
 mod role;
 mod values;
 
 pub(crate) use filter::FilterArgs;
+pub(crate) use history::History;
 pub(crate) use role::{Demote, Diff, Promote, Ready, RoleChange};
 pub(crate) use values::TreeArg;
 
@@ -102,6 +104,7 @@ pub(crate) enum Command {
     Release(Release),
     Diff(Diff),
     Ready(Ready),
+    History(History),
     Promote(Promote),
     Demote(Demote),
     Config(config::Config),

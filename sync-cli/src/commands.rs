@@ -17,6 +17,7 @@ mod config;
 mod daemon;
 mod demo;
 mod diff;
+mod history;
 mod init;
 mod manual;
 mod pairing;
@@ -69,6 +70,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Release(args) => release::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Ready(args) => ready::run(context, args).await,
+        Command::History(args) => history::run(context, args).await,
         Command::Promote(args) => role::promote(context, args.change).await,
         Command::Demote(args) => role::demote(context, args.change).await,
         Command::Config(args) => config::run(context, args.command),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use sync_core::{Preset, TreeName, exclude::Rules, guard::Guard};
+pub use sync_fs::archive::ArchiveLimits;
 
 use crate::{
     transport::Address,
@@ -20,6 +21,7 @@ use crate::{
 mod check;
 mod error;
 mod file;
+mod history;
 mod hooks;
 mod listen;
 mod source;
@@ -58,6 +60,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What is run when something happens.
     pub hooks: HooksConfig,
+    /// How much is kept of earlier generations.
+    pub history: ArchiveLimits,
 }
 
 /// `[node]`.

@@ -73,6 +73,8 @@ pub enum Request {
         /// Only this path and what is below it.
         path: Option<String>,
     },
+    /// List generations.
+    History(History),
     /// Take up changed trust and configuration.
     Reload,
 }
@@ -144,6 +146,18 @@ pub struct RoleChange {
     pub confirm: Option<String>,
     /// Report what would be done and change nothing.
     pub dry_run: bool,
+}
+
+/// What of the past is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// Only this tree.
+    pub tree: Option<String>,
+    /// Only what touched this path or something below it.
+    pub path: Option<String>,
+    /// At most so many generations of each tree.
+    pub limit: Option<usize>,
 }
 
 /// One rsync filter rule; the first that matches a path decides.

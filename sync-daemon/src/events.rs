@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use sync_core::RelPath;
 
 mod drift;
+mod history;
 mod hook;
 mod status;
 
 pub use drift::{Drift, DriftCause, DriftKind};
+pub use history::{GenerationOrigin, GenerationReport, PastAction, PastChange, PastStep};
 pub use hook::{Hook, HookOutcome, HookRun, HookStatus};
 pub use status::{
     AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, PeerState,
@@ -53,6 +55,8 @@ pub enum Event {
     Status(Box<Status>),
     /// A hook that was run for a request.
     Hook(HookRun),
+    /// One generation of the past.
+    Generation(Box<GenerationReport>),
 }
 
 impl Event {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod events;
 pub mod failure;
+pub mod history;
 pub mod identity;
 mod metrics;
 pub mod node;

@@ -117,6 +117,12 @@ fn tail(node: &Node) -> String {
 # Up to so many are always let through.
 # min_files = 5
 
+[history]
+# How many generations are remembered, and how many bytes of the contents that
+# they replaced. 0: none.
+# generations = 100
+# bytes = \"1024MiB\"
+
 [metrics]
 # Prometheus metrics, /healthz and a status page, over plain HTTP.
 listen = {}

@@ -17,6 +17,7 @@ use toml::Spanned;
 use super::{
     Config, ConfigError, Listen, NodeConfig, STATE_DIR_DEFAULT, TreeConfig, WatchConfig,
     file::{FileGuard, FileMetrics, FileNode, FilePeer, FileTree, FileWatch},
+    history::history,
     hooks,
     source::{Given, Source},
 };
@@ -45,6 +46,7 @@ pub(super) fn config(source: &Source<'_>) -> Result<Config> {
         guard: guard(source, file.guard)?,
         metrics: metrics(source, file.metrics)?,
         hooks: hooks::check(source, file.hooks)?,
+        history: history(source, file.history)?,
         node,
     })
 }

@@ -20,6 +20,8 @@ pub(super) struct FileConfig {
     pub(super) metrics: FileMetrics,
     #[serde(default)]
     pub(super) hooks: FileHooks,
+    #[serde(default)]
+    pub(super) history: FileHistory,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +67,21 @@ pub(super) struct FileWatch {
 pub(super) struct FileGuard {
     pub(super) max_delete: Option<Spanned<String>>,
     pub(super) min_files: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileHistory {
+    pub(super) generations: Option<Spanned<u64>>,
+    pub(super) bytes: Option<Spanned<FileBytes>>,
+}
+
+/// A size: a number of bytes, or a text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum FileBytes {
+    Number(u64),
+    Text(String),
 }
 
 #[derive(Deserialize, Default)]

@@ -21,6 +21,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("watch.rescan_s", "APIM_SYNC_RESCAN_S"),
     ("guard.max_delete", "APIM_SYNC_GUARD_MAX_DELETE"),
     ("guard.min_files", "APIM_SYNC_GUARD_MIN_FILES"),
+    ("history.generations", "APIM_SYNC_HISTORY_GENERATIONS"),
+    ("history.bytes", "APIM_SYNC_HISTORY_BYTES"),
 ];
 
 type Environment = fn(&str) -> Option<std::ffi::OsString>;

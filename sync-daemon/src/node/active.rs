@@ -8,7 +8,9 @@ use std::{
 
 use sync_core::{
     Action, Change, ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, Preset,
-    RelPath, TreeName, limits::SMALL_CONTENT_BYTES_MAX,
+    RelPath, TreeName,
+    history::{Counts, GenerationRecord, Origin, PathChange, Time, carried_on},
+    limits::SMALL_CONTENT_BYTES_MAX,
 };
 use sync_fs::{
     DiskError, Source,
@@ -16,9 +18,11 @@ use sync_fs::{
     source::{Observation, Start, State},
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
 use super::{
     directories::directories,
+    error::with_causes,
     publisher::{Command, Published},
 };
 use crate::{
@@ -42,8 +46,8 @@ pub(super) struct Disk {
 
 impl SourceThread {
     /// `source` as it was left by the last run.
-    pub(super) fn new(source: Source) -> Self {
-        let position = match source.start() {
+    pub(super) fn new(mut source: Source) -> Self {
+        let mut position = match source.start() {
             Start::Known(position) => *position,
             Start::New | Start::Damaged(_) => Position {
                 epoch: Epoch(0),
@@ -51,6 +55,12 @@ impl SourceThread {
                 root: source.manifest().root(),
             },
         };
+        // The snapshot is written now and then; a kill leaves it behind the log.
+        if let Some(newest) = source.archive().newest()
+            && newest.generation > position.generation
+        {
+            position = newest;
+        }
         Self { source, position }
     }
 
@@ -72,6 +82,49 @@ impl SourceThread {
             ..self.position
         };
         self.position
+    }
+
+    /// Records how a start found the tree, which it knew as `base`.
+    pub(super) fn record_start(&mut self, base: Manifest, times: Vec<Time>) {
+        let base = match self.source.archive().generations() {
+            Ok(generations) => carried_on(base, &generations),
+            Err(error) => {
+                warn!("the history has a gap: {}", with_causes(&error));
+                base
+            }
+        };
+        self.record(&base, Origin::Start, times);
+    }
+
+    /// Records the step from `base` to the accepted state in the tree's history.
+    pub(super) fn record(&mut self, base: &Manifest, origin: Origin, times: Vec<Time>) {
+        let Position {
+            generation, root, ..
+        } = self.position;
+        if base.root() == root || self.source.archive().has(generation, root) {
+            return;
+        }
+        let manifest = self.source.manifest();
+        let root = base.root();
+        let mut record = if base.is_empty() {
+            let counts = Counts {
+                created: manifest.totals().entries,
+                ..Counts::default()
+            };
+            GenerationRecord::unlisted(self.position, root, origin, counts)
+        } else {
+            let changes = manifest
+                .diff(base)
+                .into_iter()
+                .map(|difference| PathChange {
+                    path: difference.path,
+                    before: difference.theirs,
+                    after: difference.ours,
+                });
+            GenerationRecord::new(self.position, root, origin, changes)
+        };
+        record.times = times;
+        self.source.archive().record(&record);
     }
 
     /// Makes the state's number higher than `generation`.
@@ -120,6 +173,7 @@ impl SourceThread {
 
     /// Keeps what was observed for the next start.
     pub(super) fn save(&mut self) -> Result<(), DiskError> {
+        self.source.archive().tidy();
         self.source
             .save(self.position.epoch, self.position.generation)
     }

@@ -36,6 +36,7 @@ mod keeper;
 mod network;
 mod open;
 mod passive;
+mod past;
 mod peers;
 mod picture;
 mod promotion;
@@ -254,6 +255,7 @@ async fn answer(
         Request::Pause { seconds } => shared.pause(seconds),
         Request::Resume => shared.resume(),
         Request::Release { plan } => shared.release(&plan),
+        Request::History(asked) => past::history(shared, asked, events).await,
         Request::Reload => network::reload(shared),
     }?;
     Ok(false)

@@ -275,7 +275,7 @@ impl Trees {
             self.publishers.push(publisher);
         } else {
             let markers = work_dir.join("markers");
-            let mut passive = open_replica(tree, work_dir).await?;
+            let mut passive = open_replica(config, tree, work_dir).await?;
             if self.mode == NodeMode::Daemon {
                 let (looks, queue) = mpsc::channel(COMMANDS_MAX);
                 let watch = DriftWatch {
@@ -327,9 +327,10 @@ async fn open_source(
         preset: tree.preset,
         exclude: tree.rules.clone(),
         threads: SCAN_THREADS_MAX,
+        archive: config.history,
     };
     let known = is_known(&work_dir);
-    let left = replica_options(tree, &work_dir);
+    let left = replica_options(config, tree, &work_dir);
     let marked = work_dir.clone();
     let open = move || {
         stint::begin_active(left)?;
@@ -378,8 +379,12 @@ async fn open_source(
     Ok((active, publisher))
 }
 
-async fn open_replica(tree: &TreeConfig, work_dir: PathBuf) -> Result<PassiveTree, Failure> {
-    let options = replica_options(tree, &work_dir);
+async fn open_replica(
+    config: &Config,
+    tree: &TreeConfig,
+    work_dir: PathBuf,
+) -> Result<PassiveTree, Failure> {
+    let options = replica_options(config, tree, &work_dir);
     make_new_root(tree, &work_dir)?;
     let open = move || {
         stint::begin_passive(&work_dir)?;
@@ -425,8 +430,9 @@ enum SourceOpenError {
     Stint(#[from] StintError),
 }
 
-fn replica_options(tree: &TreeConfig, work_dir: &Path) -> ReplicaOptions {
+fn replica_options(config: &Config, tree: &TreeConfig, work_dir: &Path) -> ReplicaOptions {
     ReplicaOptions {
+        archive: config.history,
         exclude: tree.rules.clone(),
         ..ReplicaOptions::new(tree.name.clone(), &tree.path, work_dir, tree.preset)
     }

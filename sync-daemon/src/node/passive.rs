@@ -170,6 +170,7 @@ impl ReplicaThread {
         if replica.wants_checkpoint() || unsaved.is_some_and(due) {
             replica.checkpoint().map_err(|error| with_causes(&error))?;
         }
+        replica.archive().tidy();
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! It never talks to a peer. What it publishes is the newest settled state;
 //! sessions derive what their peers lack.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use sync_core::{
     Epoch, Generation, Manifest, Position, RelPath, TreeName,
@@ -143,6 +143,10 @@ struct Running {
     written: BTreeMap<RelPath, Instant>,
     /// What was observed of the deletions that are held or ripe.
     missing: BTreeMap<RelPath, Observation>,
+    /// When the first event came that is not published yet.
+    seen: Option<SystemTime>,
+    /// When what is looked at now was quiet.
+    settled: Option<SystemTime>,
 }
 
 impl Publisher {
@@ -166,6 +170,8 @@ impl Publisher {
             ripe: BTreeMap::new(),
             written: BTreeMap::new(),
             missing: BTreeMap::new(),
+            seen: None,
+            settled: None,
         };
         loop {
             if let Err(stopped) = running.step().await {
@@ -281,10 +287,12 @@ impl Running {
         for hint in hints {
             match hint {
                 Hint::Touched(path) => {
+                    self.seen.get_or_insert_with(SystemTime::now);
                     self.written.remove(&path);
                     self.settle.touched(path, now);
                 }
                 Hint::Writing(path) => {
+                    self.seen.get_or_insert_with(SystemTime::now);
                     self.written
                         .entry(path.clone())
                         .or_insert_with(Instant::now);

@@ -8,8 +8,9 @@
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use sync_core::{
-    Action, ContentId, Entry, Generation, Manifest, Root,
+    Action, ContentId, Entry, Generation, Manifest, Position, Root,
     guard::{Guard, Verdict},
+    history::{LaterSteps, Time},
     wire::{PlanId, Refusal, TreeStatus, View},
 };
 use tokio::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub(super) use send::select;
 
 use super::{
     Shared,
-    active::ActiveTree,
+    active::{ActiveTree, SourceThread},
     audit,
     error::{SessionError, describe},
     peers::{Halt, PeerTree},
@@ -237,13 +238,18 @@ impl Pusher {
         let begun = Instant::now();
         let before = self.connection.traffic();
         match self.send(&round, released, ask_first).await? {
-            Outcome::Applied { position, sent } => {
+            Outcome::Applied {
+                position,
+                sent,
+                times,
+            } => {
                 info!(
                     peer = %self.peer_name, tree = %self.tree.name, generation = %position.generation,
                     changes = round.changes.len(), milliseconds = begun.elapsed().as_millis(), "applied"
                 );
                 self.report(&round, &sent, before);
                 self.in_sync(&round);
+                self.record(position, times).await?;
                 Ok(Some(round.target.manifest))
             }
             Outcome::Refused(refusal) => {
@@ -251,6 +257,18 @@ impl Pusher {
                 Ok(None)
             }
         }
+    }
+
+    /// Notes in the tree's history what became of the generation at this peer.
+    async fn record(&self, position: Position, times: Vec<Time>) -> Result<(), Stopped> {
+        let later = LaterSteps {
+            generation: position.generation,
+            root: position.root,
+            peer: Some(self.peer_name.clone()),
+            times,
+        };
+        let recording = move |tree: &mut SourceThread| tree.source.archive().record_later(later);
+        self.tree.thread.run(recording).await
     }
 
     fn report(&self, round: &Round, sent: &BTreeSet<ContentId>, before: Traffic) {

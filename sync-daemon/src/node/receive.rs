@@ -150,7 +150,8 @@ impl Receiving<'_> {
             by_active: self.offer.released,
             here: Arc::clone(&self.shared.releases),
         };
-        let beginning = self.tree.begin(header, changes, guard, released);
+        let sender = self.shared.peer_name(&self.peer);
+        let beginning = self.tree.begin(header, changes, guard, released, sender);
         let begun = self.replies.during(beginning).await?;
         begun?.map_err(SessionError::Refused)
     }

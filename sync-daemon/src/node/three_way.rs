@@ -14,14 +14,11 @@ use super::{
     push_request::tell,
 };
 use crate::{
-    config::TreeConfig,
-    events::{AsideReport, Event, PathText, SideChange, ThreeWayReport},
+    events::{Event, PathText, SideChange, ThreeWayReport},
     failure::{Failure, FailureKind},
+    history,
     transport::Connection,
 };
-
-/// Things kept aside that are listed for one tree.
-const ASIDE_MAX: usize = 10_000;
 
 /// Runs one request.
 pub(super) async fn run(
@@ -29,11 +26,9 @@ pub(super) async fn run(
     path: Option<&str>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
-    let wanted = path.map(parse).transpose()?;
-    let wanted = |path: &RelPath| wanted.as_ref().is_none_or(|it| path.starts_with(it));
-    for tree in &shared.config.trees {
-        tell_aside(shared, tree, &wanted, events).await?;
-    }
+    let below = path.map(history::parse).transpose()?;
+    tell_aside(shared, below.clone(), events).await?;
+    let wanted = |path: &RelPath| below.as_ref().is_none_or(|it| path.starts_with(it));
     let contacts = Contacts::ask(shared).await;
     if contacts.peers.is_empty() {
         return Err(
@@ -62,40 +57,23 @@ pub(super) async fn run(
     }
 }
 
-fn parse(text: &str) -> Result<RelPath, Failure> {
-    let bytes = text.trim_end_matches('/').as_bytes();
-    RelPath::new(bytes).map_err(|error| {
-        let shown = sync_core::path::escape(text.as_bytes());
-        Failure::caused_by(FailureKind::Usage, format!("comparing `{shown}`"), &error)
-            .hint("name a path as it is below the tree, such as `default/api`")
-    })
-}
-
 async fn tell_aside(
-    shared: &Shared,
-    tree: &TreeConfig,
-    wanted: &impl Fn(&RelPath) -> bool,
+    shared: &Arc<Shared>,
+    wanted: Option<RelPath>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
-    let doing = format!("listing what was kept aside of {}", tree.name);
-    let failed = |error: &dyn std::error::Error| {
-        Failure::caused_by(FailureKind::Failed, &*doing, error)
-            .hint("is the tree's work directory there, and this the user the daemon runs as?")
-    };
-    let work_dir = shared.config.work_dir(tree);
-    let listing =
-        tokio::task::spawn_blocking(move || sync_fs::replica::kept_aside(&work_dir, ASIDE_MAX));
-    let kept = listing.await.map_err(|error| failed(&error))?;
-    for aside in kept.map_err(|error| failed(&error))? {
-        if wanted(&aside.path) {
-            let report = AsideReport {
-                tree: tree.name.to_string(),
-                path: PathText::from(&aside.path),
-                kept_at: aside.kept_at.escaped(),
-                bytes: aside.bytes,
-            };
-            tell(events, Event::Aside(report)).await;
-        }
+    let listing = Arc::clone(shared);
+    let listed = tokio::task::spawn_blocking(move || {
+        let trees = listing.config.trees.iter();
+        let each = trees.map(|tree| history::aside(&listing.config, tree, wanted.as_ref()));
+        each.collect::<Result<Vec<_>, _>>()
+    });
+    let listed = listed.await.map_err(|panic| {
+        Failure::caused_by(FailureKind::Failed, "listing what was kept aside", &panic)
+            .hint("this is a defect of apim-sync: please report it with the daemon's log")
+    })?;
+    for event in listed?.into_iter().flatten() {
+        tell(events, event).await;
     }
     Ok(())
 }

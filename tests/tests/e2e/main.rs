@@ -16,6 +16,7 @@ mod failover;
 mod follow;
 mod guard;
 mod heavy;
+mod history;
 mod hooks;
 mod hostile;
 mod quick_start;

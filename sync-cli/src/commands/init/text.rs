@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use sync_core::{Preset, TreeName, guard::Guard};
-use sync_daemon::config::{HooksConfig, Listen, WatchConfig};
+use sync_daemon::config::{ArchiveLimits, HooksConfig, Listen, WatchConfig};
 
 /// What a new node's configuration says.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ exclude = [\"*.back\"]
 fn tail() -> String {
     let watch = WatchConfig::default();
     let guard = Guard::default();
+    let history = ArchiveLimits::default();
     let hooks = HooksConfig::default();
     format!(
         "
@@ -116,6 +117,12 @@ fn tail() -> String {
 # max_delete = \"{}\"
 # min_files = {}
 
+[history]
+# How many generations are remembered, and how many bytes of the contents that
+# they replaced: on a passive these cost no write. 0: none.
+# generations = {}
+# bytes = \"{}MiB\"
+
 [metrics]
 # Prometheus metrics, /healthz and a status page, over plain HTTP.
 # listen = \"127.0.0.1:7421\"
@@ -136,6 +143,8 @@ fn tail() -> String {
         watch.rescan_s,
         guard.max_delete,
         guard.min_files,
+        history.generations,
+        history.bytes >> 20,
         hooks.deadline.as_secs()
     )
 }

@@ -29,6 +29,7 @@ impl PassiveTree {
         changes: Vec<Change>,
         guard: Guard,
         released: Released,
+        sender: String,
     ) -> Answer<()> {
         let replacing = self.replacing.load(Ordering::Relaxed);
         let wanted = changes.iter().filter(|change| puts_file(change)).count() as u64;
@@ -49,7 +50,9 @@ impl PassiveTree {
                 let (agreed, preset) = (tree.replica.agreed(), tree.replica.options().preset);
                 let verdict = guard.judge(agreed, &changes, &header.tree, preset);
                 let released = released.of(&verdict);
-                tree.intake = Some(tree.replica.begin(header, changes, &guard, released)?);
+                let mut intake = tree.replica.begin(header, changes, &guard, released)?;
+                intake.sent_by(&sender);
+                tree.intake = Some(intake);
                 Ok(())
             })
             .await?;

@@ -7,12 +7,20 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use sync_core::{Entry, RelPath, limits::TOUCHED_PATHS_MAX, settle};
-use sync_fs::source::{Observation, Observations, State};
+use sync_core::{
+    Entry, RelPath,
+    history::{Origin, Step, Time},
+    limits::TOUCHED_PATHS_MAX,
+    settle,
+};
+use sync_fs::{
+    archive::{at, now},
+    source::{Observation, Observations, State},
+};
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
-use super::{Running, UNWATCHED_RESCAN, trouble::Trouble};
+use super::{Running, SourceThread, UNWATCHED_RESCAN, trouble::Trouble};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::Stopped,
@@ -35,6 +43,7 @@ impl Running {
         if due.is_empty() {
             return Ok(());
         }
+        self.settled = Some(SystemTime::now());
         let paths = due.clone();
         let looked = self
             .publisher
@@ -303,6 +312,7 @@ impl Running {
     /// Makes the accepted state the published one.
     pub(super) async fn publish(&mut self) -> Result<(), Stopped> {
         let epoch = self.publisher.epoch;
+        let before = self.publisher.published.borrow().clone();
         let (manifest, position) = self
             .publisher
             .thread
@@ -313,7 +323,7 @@ impl Running {
             .await?;
         let held = self.held();
         let deletions_held = self.settle.pending().held_deletions + self.ripe.len();
-        let first = !self.publisher.published.borrow().scanned;
+        let first = !before.scanned;
         let modified = self.publisher.published.send_if_modified(|published| {
             let same = published.position == position && published.held == held && !first;
             published.manifest = manifest;
@@ -331,7 +341,28 @@ impl Running {
             self.save_later();
             self.tell();
         }
+        let times = self.take_times();
+        if position != before.position || first {
+            let recording = move |tree: &mut SourceThread| match first {
+                true => tree.record_start(before.manifest, times),
+                false => tree.record(&before.manifest, Origin::Watch, times),
+            };
+            self.publisher.thread.run(recording).await?;
+        }
         Ok(())
+    }
+
+    /// When what is published now was seen and settled. Events that wait for the
+    /// next time belong to that.
+    fn take_times(&mut self) -> Vec<Time> {
+        let waits = self.settle.pending().touched > 0;
+        let next = waits.then(SystemTime::now);
+        let seen = std::mem::replace(&mut self.seen, next);
+        let steps = [(Step::Seen, seen), (Step::Settled, self.settled.take())];
+        let known = steps
+            .into_iter()
+            .filter_map(|(step, time)| Some(at(step, time?)));
+        known.chain([now(Step::Published)]).collect()
     }
 
     pub(super) fn tell(&self) {

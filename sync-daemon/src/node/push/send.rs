@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use sync_core::{
     Change, ContentId, GenerationHeader, Position,
+    history::{Step, Time},
     section::{self, SectionWriter, SmallContent},
     wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply},
 };
+use sync_fs::archive::now;
 use tracing::warn;
 
 use super::{
@@ -25,6 +27,8 @@ pub(super) enum Outcome {
     Applied {
         position: Position,
         sent: BTreeSet<ContentId>,
+        /// When it was sent, and was durable and applied there.
+        times: Vec<Time>,
     },
     Refused(Refusal),
 }
@@ -70,6 +74,7 @@ impl Pusher {
         };
         let offer = self.offer(round, following, released)?;
         let _serving = self.tree.serve(&round.changes);
+        let mut times = vec![now(Step::Sent)];
         let (mut sender, replies) = self.connection.open().await?.split();
         let mut replies = Replies {
             receiver: replies,
@@ -90,10 +95,21 @@ impl Pusher {
             .map(|content| content.id)
             .collect();
         match self
-            .answer_replies(sender, replies, &round.changes, &contents, &mut sent)
+            .answer_replies(
+                sender,
+                replies,
+                &round.changes,
+                &contents,
+                &mut sent,
+                &mut times,
+            )
             .await?
         {
-            Ok(position) => Ok(Outcome::Applied { position, sent }),
+            Ok(position) => Ok(Outcome::Applied {
+                position,
+                sent,
+                times,
+            }),
             Err(refusal) => Ok(Outcome::Refused(refusal)),
         }
     }
@@ -149,6 +165,7 @@ impl Pusher {
         changes: &Arc<Vec<Change>>,
         contents: &[SmallContent],
         sent: &mut BTreeSet<ContentId>,
+        times: &mut Vec<Time>,
     ) -> Result<Result<Position, Refusal>, SessionError> {
         loop {
             match replies.next().await? {
@@ -160,11 +177,15 @@ impl Pusher {
                         self.send_contents(&mut sender, SectionWriter::new(), changes, &wanted);
                     replies.during(sending).await?;
                 }
-                Reply::Durable(position) => self.note(|tree| tree.durable = Some(position)),
+                Reply::Durable(position) => {
+                    times.push(now(Step::Durable));
+                    self.note(|tree| tree.durable = Some(position));
+                }
                 Reply::Applied {
                     position,
                     kept_aside,
                 } => {
+                    times.push(now(Step::Applied));
                     if kept_aside > 0 {
                         warn!(
                             peer = %self.peer_name, tree = %self.tree.name, files = kept_aside,
