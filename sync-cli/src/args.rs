@@ -301,7 +301,7 @@ pub(crate) struct Bootstrap {
 #[command(after_help = "\
 Examples:
   apim-sync push -n -i             # what would change?
-  apim-sync push --wait --tree synapse-configs")]
+  apim-sync push --wait=deployed   # exit 9: the passive's deployer rejected something")]
 pub(crate) struct Push {
     /// Show what would change and change nothing
     #[arg(short = 'n', long)]
@@ -337,6 +337,8 @@ pub(crate) enum WaitArg {
     Durable,
     /// Every name on the passive shows it
     Applied,
+    /// The passive's hot deployer took it; exit 9 where it rejected something
+    Deployed,
 }
 
 /// Compare both sides; changes nothing

@@ -8,14 +8,27 @@
 //! be without again when they are deleted. What is told apart here was observed by
 //! the caller; where nothing speaks for the deployer, it was a hand.
 
+use bincode::{Decode, Encode};
+
 use crate::{content::ContentId, entry::Entry, path::RelPath};
 
 /// Names looked at for a file that the deployer moved away: it takes the first
 /// free one, and nobody keeps so many.
 pub const MOVED_NAMES_MAX: u32 = 100;
 
+/// How a path differs, in the words of a report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Kind {
+    /// Its content or mode is another.
+    Edited,
+    /// It is not there.
+    Deleted,
+    /// It is there, and was not agreed.
+    Created,
+}
+
 /// Who made a path differ.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub enum Cause {
     /// Somebody on that node, by hand or with a program.
     Edited,

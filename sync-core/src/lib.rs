@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod blocks;
 pub mod codec;
 pub mod content;
+pub mod deploy;
 pub mod drift;
 pub mod entry;
 pub mod exclude;

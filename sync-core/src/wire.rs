@@ -24,6 +24,13 @@ use crate::{
     path::RelPath,
 };
 
+mod report;
+
+pub use report::{
+    DeployedAnswer, DeployedReport, DriftedPath, PathBudget, REPORT_GENERATIONS_MAX,
+    REPORT_PATHS_MAX, TreeReport, deployed_reports,
+};
+
 /// Application protocol name in the TLS handshake.
 pub const ALPN: &[u8] = b"apim-sync/1";
 /// Newest protocol version this build speaks.
@@ -33,6 +40,9 @@ pub const VERSION_OLDEST: u16 = 1;
 /// From this version on a [`Claim`] follows each [`Hello`], and
 /// [`Opening::Handover`] and [`View::LastAgreed`] are known.
 pub const VERSION_OF_CLAIMS: u16 = 2;
+/// From this version on a passive sends [`Opening::Report`]s and can be asked for
+/// [`Opening::Deployed`].
+pub const VERSION_OF_REPORTS: u16 = 2;
 
 /// The first frame on a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -72,6 +82,15 @@ pub enum Opening {
     /// [`HandoverAnswer::Flushed`] a [`Fence`] follows, or the stream ends and the
     /// active goes on.
     Handover,
+    /// Passive to active: what this passive's tree is beside what was agreed. At
+    /// the beginning of a session, and when it changes. Not answered.
+    Report(TreeReport),
+    /// Active to passive: «tell me when the deployer has had its interval for all
+    /// that you have applied». See [`DeployedAnswer`].
+    Deployed {
+        /// The tree.
+        tree: TreeName,
+    },
 }
 
 /// What entitles a node to its role. From version 2 on it follows the [`Hello`]:

@@ -21,8 +21,8 @@ use sync_core::{
     limits::FRAME_BYTES_MAX,
     section::{ChangeListReader, ContentSplitter},
     wire::{
-        AuditAnswer, AuditRequest, Block, Claim, FETCH_GROUP_LIST_MAX, FetchAnswer, FetchRequest,
-        HandoverAnswer, JoinAnswer, NEED_RANGES_MAX, Opening, Range, Reply,
+        AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, FETCH_GROUP_LIST_MAX, FetchAnswer,
+        FetchRequest, HandoverAnswer, JoinAnswer, NEED_RANGES_MAX, Opening, Range, Reply,
     },
 };
 
@@ -93,6 +93,7 @@ fn bounded_as_anything(what: &str, bytes: &[u8]) {
     bounded::<AuditRequest>(what, bytes);
     bounded::<Claim>(what, bytes);
     bounded::<HandoverAnswer>(what, bytes);
+    bounded::<DeployedAnswer>(what, bytes);
     bounded::<AuditAnswer>(what, bytes);
     bounded::<FetchRequest>(what, bytes);
     bounded::<FetchAnswer>(what, bytes);

@@ -15,12 +15,13 @@ use sync_core::{
     Position, RelPath, Root, TreeName,
     blocks::{Decompressor, VOCABULARY},
     codec::{self, Decode, Encode},
+    drift::{Cause, Kind},
     fence::{Lineage, Promotion},
     manifest::NodeView,
     wire::{
-        AuditAnswer, AuditRequest, Block, Claim, Fence, FetchAnswer, FetchRequest, HandoverAnswer,
-        HashStart, Hello, Join, JoinAnswer, Offer, Opening, PlanId, Probe, Range, Refusal, Reply,
-        TreeStatus, View,
+        AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, DeployedReport, DriftedPath,
+        Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join, JoinAnswer,
+        Offer, Opening, PlanId, Probe, Range, Refusal, Reply, TreeReport, TreeStatus, View,
     },
 };
 
@@ -150,6 +151,21 @@ fn openings() -> Vec<Opening> {
         },
         Opening::Catchup { tree: tree() },
         Opening::Handover,
+        Opening::Report(TreeReport {
+            tree: tree(),
+            drift: vec![DriftedPath {
+                path: path("b/a.xml"),
+                kind: Kind::Deleted,
+                cause: Cause::Rejected,
+            }],
+            drifted: 300,
+            deployed: vec![DeployedReport {
+                generation: Generation(70_000),
+                seconds_ago: 2,
+                rejected: vec![path("b/a.xml")],
+            }],
+        }),
+        Opening::Deployed { tree: tree() },
     ]
 }
 
@@ -215,6 +231,18 @@ fn handover_answers() -> Vec<HandoverAnswer> {
         HandoverAnswer::Flushed,
         HandoverAnswer::Fenced,
         HandoverAnswer::Refused(Refusal::Role { active: false }),
+    ]
+}
+
+fn deployed_answers() -> Vec<DeployedAnswer> {
+    vec![
+        DeployedAnswer::Working,
+        DeployedAnswer::Deployed {
+            generation: Generation(70_000),
+            rejected: vec![path("b/a.xml")],
+            rejected_in_all: 1,
+        },
+        DeployedAnswer::Refused(Refusal::UnknownTree(tree())),
     ]
 }
 
@@ -314,6 +342,7 @@ fn lines() -> String {
         "refusal": refusals(),
         "view": [View::Agreed, View::Disk, View::Deep, View::LastAgreed],
         "handover-answer": handover_answers(),
+        "deployed-answer": deployed_answers(),
         "audit-request": audit_requests(),
         "audit-answer": audit_answers(),
         "fetch-request": fetch_requests(),

@@ -45,6 +45,7 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
         peers: trusted.peers().into_iter().map(peer).collect(),
         guard: GuardStatus::default(),
         drift: Vec::new(),
+        drifted: 0,
         held: Vec::new(),
         hooks: hooks_at_rest(state_dir),
     })

@@ -8,6 +8,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use sync_core::{Preset, TreeName, exclude::Rules, guard::Guard};
@@ -39,6 +40,9 @@ use source::Source;
 pub const PORT_DEFAULT: u16 = 7420;
 /// Where a node keeps its state unless told otherwise.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/apim-sync";
+/// How often the hot deployer polls unless told otherwise: the product's own
+/// `DeploymentUpdateInterval`.
+pub const DEPLOY_INTERVAL_S_DEFAULT: u64 = 15;
 /// Bytes in a configuration file: hundreds of trees fit, a mistaken path to
 /// something huge is refused before it is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -91,6 +95,8 @@ pub struct TreeConfig {
     /// Absolute path of the work directory, where it is not in the state
     /// directory because that is on another file system.
     pub work_dir: Option<PathBuf>,
+    /// How often the hot deployer polls; none in a tree that no deployer reads.
+    pub deploy_interval: Option<Duration>,
 }
 
 /// `[watch]`.

@@ -90,6 +90,8 @@ pub enum Wait {
     Durable,
     /// Until every name on the passive shows it.
     Applied,
+    /// Until the passive's hot deployer has taken it, or not.
+    Deployed,
 }
 
 /// Options of a push.

@@ -29,6 +29,8 @@ pub const SCHEMA: u32 = 1;
 pub enum Event {
     /// A path that a push or a bootstrap changed, or would change.
     Change(ChangeReport),
+    /// A path that a push sent and the passive's hot deployer rejected.
+    Rejected(RejectedReport),
     /// A path on which a verify found the two sides different.
     Difference(DifferenceReport),
     /// A path on which a verify found the two sides equal; only on request.
@@ -145,6 +147,18 @@ pub struct ChangeReport {
     pub sent_bytes: u64,
 }
 
+/// A path that the passive's hot deployer rejected.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RejectedReport {
+    /// The tree.
+    pub tree: String,
+    /// The passive.
+    pub peer: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+}
+
 /// How the passive's side of a path differs from the active's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,6 +241,10 @@ pub struct TransferSummary {
     /// Whether nothing was changed because only a plan was asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// Whether the passive's hot deployer rejects nothing of the tree, where that
+    /// was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<bool>,
 }
 
 /// What a verify found.
@@ -446,6 +464,7 @@ mod tests {
             root: "aa".into(),
             seconds: 0.5,
             dry_run: false,
+            deployed: Some(true),
         });
         for summary in [verify, transfer] {
             let event = Event::Summary(summary);

@@ -338,6 +338,7 @@ mod tests {
             peers: Vec::new(),
             guard: GuardStatus::default(),
             drift: Vec::new(),
+            drifted: 0,
             held: Vec::new(),
             hooks: Vec::new(),
         }

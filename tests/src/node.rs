@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_delete: &'static str,
     /// `[[tree]] exclude`.
     pub exclude: Vec<String>,
+    /// `[[tree]] deploy_interval_s`, where not the default.
+    pub deploy_interval_s: Option<i64>,
 }
 
 impl Default for Settings {
@@ -69,6 +71,7 @@ impl Default for Settings {
             delete_hold_ms: 300,
             max_delete: "20%",
             exclude: vec!["*.back".into()],
+            deploy_interval_s: None,
         }
     }
 }
@@ -180,6 +183,9 @@ impl Node {
             let tree = trees[0].as_table_mut().expect("a tree is a table");
             tree.insert("preset".into(), settings.preset.into());
             tree.insert("exclude".into(), settings.exclude.clone().into());
+            if let Some(seconds) = settings.deploy_interval_s {
+                tree.insert("deploy_interval_s".into(), seconds.into());
+            }
         });
     }
 

@@ -34,6 +34,7 @@ fn request(args: Push) -> control::Push {
             WaitArg::None => Wait::None,
             WaitArg::Durable => Wait::Durable,
             WaitArg::Applied => Wait::Applied,
+            WaitArg::Deployed => Wait::Deployed,
         },
         dry_run: args.dry_run,
         max_delete: args.max_delete,
@@ -69,6 +70,9 @@ impl Shown {
             }
             Event::Change(change) if self.in_words => {
                 terminal.answer(&changes::in_words(&change, self.several_trees));
+            }
+            Event::Rejected(rejected) => {
+                terminal.answer(&changes::rejected(&rejected, self.several_trees));
             }
             Event::Summary(Summary::Transfer(summary)) => {
                 terminal.note(&changes::summary(&summary, Direction::ToPeer));

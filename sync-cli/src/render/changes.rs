@@ -1,6 +1,6 @@
 //! What a push or a bootstrap changed.
 
-use sync_daemon::events::{ChangeAction, ChangeReport, TransferSummary};
+use sync_daemon::events::{ChangeAction, ChangeReport, RejectedReport, TransferSummary};
 
 use super::quantity;
 use crate::terminal::{Line, Paint};
@@ -45,6 +45,13 @@ fn from(change: &ChangeReport) -> String {
     from.map_or_else(String::new, |old| format!(" (from {old})"))
 }
 
+/// A path that the deployer did not take.
+pub(crate) fn rejected(rejected: &RejectedReport, several_trees: bool) -> Line {
+    let place = place(&rejected.tree, &rejected.path.path, several_trees);
+    Line::painted(Paint::Red, "rejected")
+        .text(format!("  {place} by the deployer of {}", rejected.peer))
+}
+
 /// The end of one tree with one peer.
 pub(crate) fn summary(summary: &TransferSummary, direction: Direction) -> Line {
     let (arrow, verb, moved) = match direction {
@@ -55,10 +62,15 @@ pub(crate) fn summary(summary: &TransferSummary, direction: Direction) -> Line {
     let line = Line::painted(Paint::Bold, pair);
     let took = quantity::seconds(summary.seconds);
     let generation = summary.generation;
+    let deployed = match summary.deployed {
+        Some(true) => ", deployed",
+        Some(false) => ", not wholly deployed",
+        None => "",
+    };
     if summary.files == 0 {
         let root = quantity::short(&summary.root);
         return line.text(format!(
-            ": nothing differs (generation {generation}, root {root}), {took}"
+            ": nothing differs (generation {generation}, root {root}){deployed}, {took}"
         ));
     }
     let changes = quantity::counted(summary.files, "change", "changes");
@@ -68,7 +80,7 @@ pub(crate) fn summary(summary: &TransferSummary, direction: Direction) -> Line {
     }
     let moved = quantity::bytes(moved);
     line.text(format!(
-        ": {changes}, {bytes} of content, {verb} {moved}, generation {generation}, {took}"
+        ": {changes}, {bytes} of content, {verb} {moved}, generation {generation}{deployed}, {took}"
     ))
 }
 
@@ -128,6 +140,7 @@ mod tests {
             root: "0123456789abcdef".into(),
             seconds: 0.012,
             dry_run: false,
+            deployed: None,
         }
     }
 
@@ -183,6 +196,38 @@ mod tests {
         assert_eq!(
             shown(&none, Direction::ToPeer),
             "t -> p: nothing differs (generation 42, root 01234567), 12 ms"
+        );
+    }
+
+    #[test]
+    fn what_the_deployer_made_of_it_is_said() {
+        let took_it = TransferSummary {
+            deployed: Some(true),
+            ..transfer()
+        };
+        assert!(
+            summary(&took_it, Direction::ToPeer)
+                .plain()
+                .ends_with("generation 42, deployed, 12 ms")
+        );
+        let refused = TransferSummary {
+            deployed: Some(false),
+            files: 0,
+            ..transfer()
+        };
+        assert!(
+            summary(&refused, Direction::ToPeer)
+                .plain()
+                .ends_with(", not wholly deployed, 12 ms")
+        );
+        let path = RejectedReport {
+            tree: "t".into(),
+            peer: "apim-2".into(),
+            path: change().path,
+        };
+        assert_eq!(
+            rejected(&path, false).plain(),
+            "rejected  default/api/a.xml by the deployer of apim-2"
         );
     }
 

@@ -8,11 +8,13 @@ use super::quantity;
 use crate::terminal::{Line, Paint};
 
 /// Drifted and held paths shown; `--json` has them all.
-pub(super) const PATHS_SHOWN_MAX: usize = 20;
+const PATHS_SHOWN_MAX: usize = 20;
 
-/// The section of a status; `now_s` is the time in seconds since 1970.
-pub(super) fn lines(drift: &[Drift], now_s: u64) -> Vec<Line> {
-    let mut lines: Vec<Line> = listed(drift, path).collect();
+/// The section of a status about `in_all` paths, of which `drift` are the first;
+/// `now_s` is the time in seconds since 1970.
+pub(super) fn lines(drift: &[Drift], in_all: u64, now_s: u64) -> Vec<Line> {
+    let in_all = usize::try_from(in_all).unwrap_or(usize::MAX);
+    let mut lines: Vec<Line> = first_of(drift, in_all.max(drift.len()), path).collect();
     lines.extend(away(drift, now_s));
     let causes: BTreeSet<DriftCause> = drift.iter().map(|it| it.cause).collect();
     lines.extend(causes.into_iter().map(|cause| Line::new(advice(cause))));
@@ -24,7 +26,16 @@ pub(super) fn listed<T>(
     items: &[T],
     line: fn(&T) -> Line,
 ) -> impl Iterator<Item = Line> + use<'_, T> {
-    let more = items.len().saturating_sub(PATHS_SHOWN_MAX);
+    first_of(items, items.len(), line)
+}
+
+/// The first few, and how many more there are of `in_all`.
+fn first_of<T>(
+    items: &[T],
+    in_all: usize,
+    line: fn(&T) -> Line,
+) -> impl Iterator<Item = Line> + use<'_, T> {
+    let more = in_all - items.len().min(PATHS_SHOWN_MAX);
     let rest = (more > 0).then(|| Line::painted(Paint::Dim, format!("and {more} more: --json")));
     items.iter().take(PATHS_SHOWN_MAX).map(line).chain(rest)
 }
@@ -96,7 +107,7 @@ pub(super) mod tests {
     }
 
     fn shown(drift: &[Drift]) -> String {
-        let lines: Vec<_> = lines(drift, 1_090).iter().map(Line::plain).collect();
+        let lines: Vec<_> = lines(drift, 0, 1_090).iter().map(Line::plain).collect();
         lines.join("\n")
     }
 
@@ -117,6 +128,13 @@ edited, deleted, created: `apim-sync push` on the active replaces it and keeps i
 rejected: the passive server's log says why; correct it on the active, the next save goes out by itself
 restored: the server always writes this one again; bring it back on the active, or exclude it on both nodes"
         );
+    }
+
+    #[test]
+    fn paths_that_are_not_named_are_counted() {
+        let path = drifted("a.xml", DriftCause::Edited, DriftKind::Edited);
+        let lines = lines(&vec![path; 30], 1_500, 0);
+        assert_eq!(lines[20].plain(), "and 1480 more: --json");
     }
 
     #[test]

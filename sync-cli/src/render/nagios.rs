@@ -161,7 +161,7 @@ fn performance(status: &Status) -> String {
     let pending: u64 = status.peers.iter().map(|it| it.pending_files).sum();
     format!(
         "lag={lag:.3}s;{LAG_WARN_S:.0};{LAG_CRITICAL_S:.0};0 pending={pending};;;0 drift={};;;0 held={};;;0",
-        status.drift.len(),
+        status.drifted,
         status.held.len()
     )
 }
@@ -208,6 +208,7 @@ mod tests {
             DriftCause::Rejected,
         ];
         status.drift = causes.map(path).into();
+        status.drifted = 3;
         let (level, line) = judge(&status);
         assert_eq!(level, Level::Warning);
         assert!(

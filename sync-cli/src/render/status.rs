@@ -27,7 +27,7 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
         "guard",
         status.guard.plans.iter().flat_map(halted),
     );
-    let drift = drift::lines(&status.drift, now_s);
+    let drift = drift::lines(&status.drift, status.drifted, now_s);
     section(&mut lines, "drift", drift.into_iter());
     section(&mut lines, "held", listed(&status.held, held));
     let hooks = status.hooks.iter().map(|it| hook(it, now_s));
@@ -281,6 +281,7 @@ pub(crate) mod tests {
             }],
             guard: GuardStatus::default(),
             drift: vec![],
+            drifted: 0,
             held: vec![],
             hooks: vec![],
         }

@@ -3,6 +3,7 @@
 use std::{
     ops::RangeInclusive,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use sync_core::{
@@ -15,7 +16,8 @@ use sync_core::{
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, Listen, NodeConfig, STATE_DIR_DEFAULT, TreeConfig, WatchConfig,
+    Config, ConfigError, DEPLOY_INTERVAL_S_DEFAULT, Listen, NodeConfig, STATE_DIR_DEFAULT,
+    TreeConfig, WatchConfig,
     file::{FileGuard, FileMetrics, FileNode, FilePeer, FileTree, FileWatch},
     history::history,
     hooks,
@@ -33,6 +35,9 @@ const SETTLE_MS_MAX: u64 = 60_000;
 const DELETE_HOLD_MS_MAX: u64 = 3_600_000;
 /// Longest `rescan_s`: the rescan is what bounds staleness.
 const RESCAN_S_MAX: u64 = 86_400;
+
+/// Longest `deploy_interval_s`: nobody waits longer to hear what became of a push.
+const DEPLOY_INTERVAL_S_MAX: u64 = 3_600;
 
 pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -96,24 +101,39 @@ fn tree(
 ) -> Result<TreeConfig> {
     let name = source.in_file("tree.name", file.name);
     let path = source.in_file("tree.path", file.path);
+    let preset = match file.preset {
+        Some(value) => preset(&source.in_file("tree.preset", value))?,
+        None => Preset::default(),
+    };
     let tree = TreeConfig {
         name: TreeName::new(&name.value).map_err(|error| name.refused(error))?,
         path: absolute(&path)?,
-        preset: match file.preset {
-            Some(value) => preset(&source.in_file("tree.preset", value))?,
-            None => Preset::default(),
-        },
+        preset,
         rules: rules(source, file.include, file.exclude)?,
         work_dir: match file.work_dir {
             Some(value) => Some(absolute(&source.in_file("tree.work_dir", value))?),
             None => None,
         },
+        deploy_interval: deploy_interval(source, preset, file.deploy_interval_s)?,
     };
     if before.iter().any(|other| other.name == tree.name) {
         return Err(name.refused(format!("another tree is named `{}` already", tree.name)));
     }
     check_apart(&path, &tree, state_dir, before)?;
     Ok(tree)
+}
+
+fn deploy_interval(
+    source: &Source<'_>,
+    preset: Preset,
+    seconds: Option<Spanned<u64>>,
+) -> Result<Option<Duration>> {
+    let given = seconds.map(|value| source.in_file("tree.deploy_interval_s", value));
+    if let (Preset::Plain, Some(given)) = (preset, &given) {
+        return Err(given.refused("no deployer reads a tree of the preset `plain`"));
+    }
+    let seconds = within(given, DEPLOY_INTERVAL_S_DEFAULT, 1..=DEPLOY_INTERVAL_S_MAX)?;
+    Ok((preset == Preset::Synapse).then_some(Duration::from_secs(seconds)))
 }
 
 /// A tree shares no directory with another tree or with the state.

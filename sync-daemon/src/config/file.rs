@@ -44,6 +44,7 @@ pub(super) struct FileTree {
     #[serde(default)]
     pub(super) include: Vec<Spanned<String>>,
     pub(super) work_dir: Option<Spanned<String>>,
+    pub(super) deploy_interval_s: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]

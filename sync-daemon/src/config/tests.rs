@@ -46,6 +46,32 @@ fn a_full_file_is_taken_with_defaults_for_the_rest() {
     assert_eq!(config.watch.delete_hold_ms, 10_000);
     assert_eq!(config.guard.max_delete, MaxDelete::Files(50));
     assert_eq!(config.guard.min_files, 5);
+    assert_eq!(
+        config.trees[0].deploy_interval,
+        Some(Duration::from_secs(15))
+    );
+}
+
+#[test]
+fn only_a_tree_that_a_deployer_reads_has_its_interval() {
+    let with = |line: &str| GOOD.replace("exclude = ", &format!("{line}\nexclude = "));
+    let interval = |text: &str| {
+        let config = Config::from_text(text, Path::new("c.toml")).unwrap();
+        config.trees[0].deploy_interval
+    };
+    assert_eq!(
+        interval(&with("deploy_interval_s = 60")),
+        Some(Duration::from_secs(60))
+    );
+    assert_eq!(interval(&with("preset = \"plain\"")), None);
+    assert_eq!(
+        refusal(&with("deploy_interval_s = 0")),
+        "c.toml:9: tree.deploy_interval_s: 0 is not within 1 to 3600"
+    );
+    assert_eq!(
+        refusal(&with("deploy_interval_s = 5\npreset = \"plain\"")),
+        "c.toml:9: tree.deploy_interval_s: no deployer reads a tree of the preset `plain`"
+    );
 }
 
 #[test]

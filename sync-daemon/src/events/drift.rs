@@ -1,6 +1,7 @@
 //! Paths of a passive that are not what was agreed, as a status names them.
 
 use serde::{Deserialize, Serialize};
+use sync_core::drift::{Cause, Kind};
 
 use super::PathText;
 
@@ -26,6 +27,26 @@ pub enum DriftCause {
     Rejected,
     /// The hot deployer: it wrote again what was deleted.
     Restored,
+}
+
+impl From<Kind> for DriftKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Edited => Self::Edited,
+            Kind::Deleted => Self::Deleted,
+            Kind::Created => Self::Created,
+        }
+    }
+}
+
+impl From<Cause> for DriftCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Edited => Self::Edited,
+            Cause::Rejected => Self::Rejected,
+            Cause::Restored => Self::Restored,
+        }
+    }
 }
 
 impl DriftCause {

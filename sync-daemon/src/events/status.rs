@@ -57,6 +57,9 @@ pub struct Status {
     /// Paths that are not what was agreed: on this passive, or on the peers of this
     /// active as they say.
     pub drift: Vec<Drift>,
+    /// How many such paths there are in all; `drift` names the first 1,000.
+    #[serde(default)]
+    pub drifted: u64,
     /// Paths on this active that are not sent for now.
     pub held: Vec<HeldPath>,
     /// The hooks that were run.

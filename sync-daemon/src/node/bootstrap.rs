@@ -234,6 +234,7 @@ async fn fill(
         root: position.root.to_string(),
         seconds: begun.elapsed().as_secs_f64(),
         dry_run: false,
+        deployed: None,
     };
     tell(events, Event::Summary(Summary::Transfer(summary))).await;
     Ok(())

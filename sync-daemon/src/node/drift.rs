@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf};
 
-use sync_core::{Entry, Manifest, RelPath, drift::Cause};
+use sync_core::{Entry, Generation, Manifest, RelPath, deploy::Covered, drift::Kind};
 use sync_fs::{
     replica::{DriftKind, Drifted},
     scan::ScanError,
@@ -19,11 +19,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    deploying::Deploying,
     error::with_causes,
-    passive::{PassiveState, PassiveTree},
+    passive::{Look, PassiveState, PassiveTree},
 };
 use crate::{
-    events::{self, DriftCause, PathText},
+    events::DriftCause,
     tree_thread::Stopped,
     watch::{Hint, Hints, Watch, next_hints},
 };
@@ -35,10 +36,8 @@ const LOOK_AFTER: Duration = Duration::from_millis(500);
 const UNWATCHED_RESCAN: Duration = Duration::from_secs(30);
 /// Paths to look at one by one; beyond that the whole tree is cheaper.
 const DIRTY_MAX: usize = 50_000;
-/// Drifted paths named in a status.
-const SHOWN_MAX: usize = 1_000;
 /// Drifted paths named in the log at one time.
-const LOGGED_MAX: usize = 20;
+pub(super) const LOGGED_MAX: usize = 20;
 
 /// Watches one passive tree.
 pub(super) struct DriftWatch {
@@ -46,8 +45,8 @@ pub(super) struct DriftWatch {
     pub(super) root: PathBuf,
     pub(super) markers: PathBuf,
     pub(super) rescan: Duration,
-    /// Each is answered when everything that happened before was looked at.
-    pub(super) looks: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Where to look, asked by others.
+    pub(super) looks: mpsc::Receiver<Look>,
 }
 
 struct Running {
@@ -64,6 +63,11 @@ struct Running {
 impl DriftWatch {
     /// Runs until the tree's thread stops.
     pub(super) async fn run(self) -> Stopped {
+        // Nobody remembers what was watched before a restart.
+        let generation = self.tree.state.borrow().position.generation;
+        if let (Some(deploying), true) = (&self.tree.deploying, generation > Generation(0)) {
+            deploying.applied(generation, Covered::everything());
+        }
         let mut running = Running {
             options: self,
             watch: None,
@@ -82,23 +86,30 @@ impl DriftWatch {
 
 impl Running {
     async fn step(&mut self) -> Result<(), Stopped> {
-        let wake = self
-            .due
-            .map_or(self.next_scan, |due| due.min(self.next_scan));
+        let deploying = self.options.tree.deploying.clone();
+        let deadline = deploying.as_ref().and_then(|it| it.deadline());
+        let wakes = [Some(self.next_scan), self.due, deadline];
+        let wake = wakes.into_iter().flatten().min().unwrap_or(self.next_scan);
         let hints = self.watch.as_ref().map(|(_, hints)| hints.clone());
         tokio::select! {
-            asker = self.options.looks.recv() => match asker {
-                Some(asker) => self.asked(asker).await?,
+            asked = self.options.looks.recv() => match asked {
+                Some(Look::Now(asker)) => self.asked(asker).await?,
+                Some(Look::At(paths)) => paths.into_iter().for_each(|path| self.touch(path)),
                 None => return Err(Stopped),
             },
             hints = next_hints(hints) => self.take_hints(hints).await?,
+            () = another_deadline(deploying.as_deref()) => {}
             () = sleep_until(wake) => {}
         }
         if Instant::now() >= self.next_scan {
             self.scan().await?;
         }
-        if self.due.is_some_and(|due| due <= Instant::now()) {
+        let ended = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if ended || self.due.is_some_and(|due| due <= Instant::now()) {
             self.look().await?;
+        }
+        if let (Some(deploying), true) = (deploying, ended) {
+            deploying.take_ended(&self.options.tree);
         }
         Ok(())
     }
@@ -281,10 +292,12 @@ impl Running {
                     .filter(|drift| before.get(&drift.path) != Some(drift))
                     .cloned(),
             );
-            state.drift != before
+            let is_news = state.drift != before;
+            state.news += u64::from(is_news);
+            is_news
         });
         for drift in new.iter().take(LOGGED_MAX) {
-            info!(tree = %self.options.tree.name, path = %drift.path, cause = cause(drift.cause).name(), "not as agreed: {:?}", drift.kind);
+            info!(tree = %self.options.tree.name, path = %drift.path, cause = DriftCause::from(drift.cause).name(), "not as agreed: {:?}", drift.kind);
         }
         if new.len() > LOGGED_MAX {
             info!(tree = %self.options.tree.name, paths = new.len() - LOGGED_MAX, "and more paths are not as agreed");
@@ -295,6 +308,14 @@ impl Running {
         warn!(tree = %self.options.tree.name, "cannot look for drift: {}", with_causes(error));
         self.watch = None;
         self.next_scan = Instant::now() + UNWATCHED_RESCAN;
+    }
+}
+
+/// Waits until another generation is watched; for ever where no deployer is.
+async fn another_deadline(deploying: Option<&Deploying>) {
+    match deploying {
+        Some(deploying) => deploying.changed.notified().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -325,38 +346,13 @@ pub(super) fn disk(state: &PassiveState) -> Manifest {
     disk
 }
 
-/// Drift as a status shows it.
-pub(super) fn report(tree: &PassiveTree) -> Vec<events::Drift> {
-    let state = tree.state.borrow();
-    let shown = state
-        .drift
-        .values()
-        .take(SHOWN_MAX)
-        .map(|drift| events::Drift {
-            tree: tree.name.to_string(),
-            path: PathText::from(&drift.path),
-            kind: kind(&drift.kind),
-            cause: cause(drift.cause),
-            peer: None,
-            as_of_unix_seconds: None,
-        });
-    shown.collect()
-}
-
-pub(super) fn kind(kind: &DriftKind) -> events::DriftKind {
+/// How a path differs, in the words of a report.
+pub(super) fn kind(kind: &DriftKind) -> Kind {
     match kind {
         DriftKind::Edited | DriftKind::Metadata | DriftKind::Touched | DriftKind::Unreadable(_) => {
-            events::DriftKind::Edited
+            Kind::Edited
         }
-        DriftKind::Missing => events::DriftKind::Deleted,
-        DriftKind::Extra => events::DriftKind::Created,
-    }
-}
-
-pub(super) fn cause(cause: Cause) -> DriftCause {
-    match cause {
-        Cause::Edited => DriftCause::Edited,
-        Cause::Rejected => DriftCause::Rejected,
-        Cause::Restored => DriftCause::Restored,
+        DriftKind::Missing => Kind::Deleted,
+        DriftKind::Extra => Kind::Created,
     }
 }

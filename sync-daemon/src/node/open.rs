@@ -34,6 +34,7 @@ use super::{
     NodeMode,
     active::{ActiveTree, SourceThread},
     cutter,
+    deploying::Deploying,
     drift::DriftWatch,
     error::with_causes,
     hooks::Hooks,
@@ -278,6 +279,7 @@ impl Trees {
             let mut passive = open_replica(config, tree, work_dir).await?;
             if self.mode == NodeMode::Daemon {
                 let (looks, queue) = mpsc::channel(COMMANDS_MAX);
+                passive.deploying = tree.deploy_interval.map(Deploying::new);
                 let watch = DriftWatch {
                     tree: passive.clone(),
                     root: tree.path.clone(),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use sync_core::{
-    Manifest, Position, RelPath, TreeName,
+    Generation, Manifest, Position, RelPath, TreeName,
+    deploy::Covered,
     guard::Verdict,
     wire::{PlanId, Refusal, TreeStatus},
 };
@@ -26,7 +27,12 @@ use tracing::warn;
 mod intake;
 
 use super::{
-    NodeMode, directories::directories, error::with_causes, peers::Halt, releases::Releases,
+    NodeMode,
+    deploying::{DeployedState, Deploying},
+    directories::directories,
+    error::with_causes,
+    peers::Halt,
+    releases::Releases,
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -42,6 +48,10 @@ pub(super) struct ReplicaThread {
     intake: Option<Intake>,
     large: Option<LargeIntake>,
     committed: Option<Committed>,
+    /// What the generation under way puts.
+    covered: Covered,
+    /// Those of its paths that were not as agreed before it.
+    drifted: Vec<RelPath>,
     /// Whether the tree's root is not the directory that was synchronised.
     replaced: bool,
 }
@@ -74,6 +84,10 @@ pub(super) struct PassiveState {
     pub(super) refused: Option<Refusal>,
     /// What is not as agreed, as far as is known.
     pub(super) drift: BTreeMap<RelPath, Drifted>,
+    /// Generations that have had the deployer's interval.
+    pub(super) deployed: DeployedState,
+    /// Counts the changes of `drift` and `deployed`: what others are told of.
+    pub(super) news: u64,
 }
 
 /// A handle to one tree of the passive. Cheap to clone.
@@ -85,9 +99,21 @@ pub(super) struct PassiveTree {
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) state: Arc<watch::Sender<PassiveState>>,
     /// Asks the tree's drift watch to look now; none where no daemon runs.
-    pub(super) looks: Option<mpsc::Sender<oneshot::Sender<()>>>,
+    pub(super) looks: Option<mpsc::Sender<Look>>,
+    /// Watches over the deployer; none where no deployer reads the tree, or no
+    /// daemon runs.
+    pub(super) deploying: Option<Arc<Deploying>>,
     /// Whether files that were never synchronised may be replaced.
     replacing: Arc<AtomicBool>,
+}
+
+/// What the drift watch is asked for.
+pub(super) enum Look {
+    /// To look at everything that happened before; answered when that is done.
+    Now(oneshot::Sender<()>),
+    /// To look at paths of which it knows that they were not as agreed: a generation
+    /// has changed what is agreed, and where nothing had to be done no event tells.
+    At(Vec<RelPath>),
 }
 
 /// Who may have released a halted plan: the active's operator, or this node's.
@@ -122,6 +148,8 @@ impl ReplicaThread {
             intake: None,
             large: None,
             committed: None,
+            covered: Covered::everything(),
+            drifted: Vec::new(),
             replaced,
         }
     }
@@ -137,6 +165,8 @@ impl ReplicaThread {
             problem: self.problem(),
             refused: None,
             drift: BTreeMap::new(),
+            deployed: DeployedState::default(),
+            news: 0,
         }
     }
 
@@ -163,9 +193,15 @@ impl ReplicaThread {
         Ok(())
     }
 
+    /// Whether a generation was applied at last.
+    fn resume(&mut self) -> Result<bool, String> {
+        let resumed = self.replica.resume();
+        let resumed = resumed.map_err(|error| with_causes(&error))?;
+        Ok(resumed.is_some())
+    }
+
     fn tend(&mut self, due: impl FnOnce(Unsaved) -> bool) -> Result<(), String> {
         let replica = &mut self.replica;
-        replica.resume().map_err(|error| with_causes(&error))?;
         let unsaved = replica.unsaved().map_err(|error| with_causes(&error))?;
         if replica.wants_checkpoint() || unsaved.is_some_and(due) {
             replica.checkpoint().map_err(|error| with_causes(&error))?;
@@ -212,6 +248,7 @@ impl PassiveTree {
             turn: Arc::default(),
             state: Arc::new(watch::Sender::new(state)),
             looks: None,
+            deploying: None,
             replacing: Arc::default(),
         }
     }
@@ -223,7 +260,7 @@ impl PassiveTree {
             return Ok(false);
         };
         let (asker, answered) = oneshot::channel();
-        looks.send(asker).await.map_err(|_| Stopped)?;
+        looks.send(Look::Now(asker)).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)?;
         Ok(true)
     }
@@ -274,10 +311,19 @@ impl PassiveTree {
         &self,
         due: impl FnOnce(Unsaved) -> bool + Send + 'static,
     ) -> Result<Result<(), String>, Stopped> {
-        let (result, state) = self
+        let (resumed, result, state) = self
             .thread
-            .run(move |tree| (tree.tend(due), tree.state()))
+            .run(move |tree| {
+                let resumed = tree.resume();
+                let result = resumed.clone().and_then(|_| tree.tend(due));
+                (resumed, result, tree.state())
+            })
             .await?;
+        if resumed == Ok(true) {
+            self.note_applied(state.position.generation, Covered::everything());
+            let drifted = self.state.borrow().drift.keys().cloned().collect();
+            self.look_at(drifted).await?;
+        }
         let problem = result
             .as_ref()
             .err()
@@ -299,19 +345,31 @@ impl PassiveTree {
             .map_err(|error| failed(&error))
     }
 
+    /// Has the generation watched until the deployer has had its interval.
+    fn note_applied(&self, generation: Generation, covered: Covered) {
+        if let Some(deploying) = &self.deploying {
+            deploying.applied(generation, covered);
+        }
+    }
+
+    /// Has the drift watch look again at `paths`.
+    async fn look_at(&self, paths: Vec<RelPath>) -> Result<(), Stopped> {
+        match &self.looks {
+            Some(looks) if !paths.is_empty() => {
+                looks.send(Look::At(paths)).await.map_err(|_| Stopped)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes up what the tree's thread says of itself; the rest stays.
     fn publish(&self, new: PassiveState, refusal: Option<&Refusal>) {
         self.state.send_modify(|state| {
-            let (intake, drift) = (state.intake, std::mem::take(&mut state.drift));
-            let (halt, refused) = (state.halt.take(), state.refused.take());
-            let problem = refusal.map(super::error::describe).or(new.problem.clone());
-            *state = PassiveState {
-                intake,
-                halt,
-                refused,
-                drift,
-                problem,
-                ..new
-            };
+            state.problem = refusal.map(super::error::describe).or(new.problem);
+            state.position = new.position;
+            state.agreed = new.agreed;
+            state.staged = new.staged;
+            state.returning = new.returning;
         });
     }
 }

@@ -4,21 +4,21 @@
 //! status and waiting requests read it. Nothing here talks to a peer.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sync_core::{
     Manifest, Position, Tenant, TreeName,
-    wire::{PlanId, Refusal},
+    wire::{DriftedPath, PlanId, REPORT_GENERATIONS_MAX, Refusal},
 };
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
 
-use super::fencing::Greeting;
+use super::{deploying::DeployedGeneration, fencing::Greeting};
 use crate::{
     events::LastVerify,
     failure::Failure,
@@ -79,6 +79,35 @@ pub(super) struct PeerTree {
     pub(super) heal_done: u64,
     /// The last of those that `halt` and `refusal` took into account.
     pub(super) heal_judged: u64,
+    /// What the peer last said of the tree beside the generations.
+    pub(super) report: Option<Arc<PeerReport>>,
+    /// The latest generations that have had the deployer's interval there, oldest
+    /// first, at most [`REPORT_GENERATIONS_MAX`].
+    pub(super) deployed: Arc<VecDeque<DeployedGeneration>>,
+}
+
+/// What a passive said of one of its trees.
+#[derive(Debug)]
+pub(super) struct PeerReport {
+    /// The first paths that are not as agreed.
+    pub(super) drift: Vec<DriftedPath>,
+    /// How many there are in all.
+    pub(super) drifted: u64,
+    /// When it said so, in seconds since 1970.
+    pub(super) unix_seconds: u64,
+}
+
+impl PeerTree {
+    /// Remembers a generation that has had the deployer's interval.
+    pub(super) fn note_deployed(&mut self, deployed: DeployedGeneration) {
+        let latest = Arc::make_mut(&mut self.deployed);
+        // Said again at the beginning of each session.
+        latest.retain(|known| known.deployed.generation != deployed.deployed.generation);
+        latest.push_back(deployed);
+        if latest.len() > REPORT_GENERATIONS_MAX {
+            latest.pop_front();
+        }
+    }
 }
 
 /// A plan halted by the deletion guard of either side.

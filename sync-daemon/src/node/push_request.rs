@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sync_core::{TreeName, guard::MaxDelete, plan, wire::View};
+use sync_core::{Position, TreeName, guard::MaxDelete, plan, wire::View};
 use tokio::{
     sync::{broadcast::error::TryRecvError, mpsc::Sender},
     time::Instant,
@@ -17,14 +17,19 @@ use super::{
     audit,
     peers::{Halt, Link, Peer, PeerTree},
     publisher::{Command, Published},
-    report::{self, PushReport, Reported},
+    report::{self, PushReport},
 };
 use crate::{
     control::{Push, Wait},
-    events::{ChangeAction, ChangeReport, Event, PathText, Summary, TransferSummary},
+    events::Event,
     failure::{Failure, FailureKind},
     identity::NodeId,
 };
+
+mod deployment;
+mod tally;
+
+use tally::Tally;
 
 /// How long a push waits for a peer that makes no progress at all.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
@@ -87,13 +92,29 @@ pub(super) async fn run(
             Err(_) => break,
         }
     }
+    let mut tallies = Vec::new();
     for goal in &goals {
         let reports = sent
             .remove(&(goal.peer_name.clone(), goal.tree.clone()))
             .unwrap_or_default();
-        tell_goal(shared, goal, &reports, begun, events).await;
+        let mut tally = Tally::default();
+        tally.tell_all(goal, &reports, events).await;
+        tallies.push(tally);
     }
-    outcome
+    let deployed = match (&outcome, push.wait) {
+        (Ok(()), Wait::Deployed) => {
+            deployment::wait_for(shared, &goals, &mut tallies, events).await
+        }
+        _ => Ok(()),
+    };
+    for (goal, tally) in goals.iter().zip(tallies) {
+        if let Some(position) = goal.position(shared) {
+            tally
+                .tell_summary(goal, position, begun, false, events)
+                .await;
+        }
+    }
+    outcome.and(deployed)
 }
 
 pub(super) async fn tell(events: &Sender<Event>, event: Event) {
@@ -261,14 +282,19 @@ impl Goal {
 
     fn reached(&self, tree: &PeerTree, wait: Wait) -> bool {
         let healed = tree.heal_done >= self.heal;
-        let position = if wait == Wait::Applied {
-            tree.applied
-        } else {
-            tree.durable
-        };
+        let applied = matches!(wait, Wait::Applied | Wait::Deployed);
+        let position = if applied { tree.applied } else { tree.durable };
         let there =
             position.is_some_and(|position| position.generation >= self.target.position.generation);
-        there && (healed || (wait != Wait::Applied && tree.applied != tree.durable))
+        there && (healed || (!applied && tree.applied != tree.durable))
+    }
+
+    /// Where the peer stands.
+    fn position(&self, shared: &Shared) -> Option<Position> {
+        let peer = shared.peers.peer(&self.peer)?;
+        let tree = peer.trees.get(&self.tree)?;
+        // After the first push to a peer nothing may be applied yet.
+        tree.applied.or(tree.durable)
     }
 
     fn no_address(&self) -> Failure {
@@ -294,102 +320,6 @@ impl Goal {
             ),
         )
         .hint(format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan))
-    }
-}
-
-async fn tell_goal(
-    shared: &Shared,
-    goal: &Goal,
-    reports: &[PushReport],
-    begun: Instant,
-    events: &Sender<Event>,
-) {
-    let mut summary = Tally::default();
-    for report in reports {
-        for change in &report.changes {
-            summary.add(change);
-            tell(events, Event::Change(change_event(goal, change))).await;
-        }
-        summary.sent_bytes += report.sent_bytes;
-        summary.received_bytes += report.received_bytes;
-    }
-    let reached = shared.peers.peer(&goal.peer).and_then(|peer| {
-        let tree = peer.trees.get(&goal.tree)?;
-        // After the first push to a peer nothing may be applied yet.
-        tree.applied.or(tree.durable)
-    });
-    let Some(position) = reached else { return };
-    tell(
-        events,
-        Event::Summary(Summary::Transfer(summary.finish(
-            goal,
-            position.generation.0,
-            position.root,
-            begun,
-            false,
-        ))),
-    )
-    .await;
-}
-
-#[derive(Default)]
-struct Tally {
-    files: u64,
-    bytes: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-}
-
-impl Tally {
-    fn add(&mut self, change: &Reported) {
-        self.files += u64::from(!change.is_directory);
-        self.bytes += change.summary.bytes;
-    }
-
-    fn finish(
-        self,
-        goal: &Goal,
-        generation: u64,
-        root: sync_core::Root,
-        begun: Instant,
-        dry_run: bool,
-    ) -> TransferSummary {
-        TransferSummary {
-            tree: goal.tree.to_string(),
-            peer: goal.peer_name.clone(),
-            files: self.files,
-            bytes: self.bytes,
-            sent_bytes: self.sent_bytes,
-            received_bytes: self.received_bytes,
-            generation,
-            root: root.to_string(),
-            seconds: begun.elapsed().as_secs_f64(),
-            dry_run,
-        }
-    }
-}
-
-fn change_event(goal: &Goal, change: &Reported) -> ChangeReport {
-    let summary = &change.summary;
-    ChangeReport {
-        tree: goal.tree.to_string(),
-        peer: goal.peer_name.clone(),
-        path: PathText::from(&summary.path),
-        action: action(summary.action),
-        from: summary.from.as_ref().map(sync_core::RelPath::escaped),
-        itemized: change.itemized.clone(),
-        bytes: summary.bytes,
-        sent_bytes: change.sent_bytes,
-    }
-}
-
-fn action(kind: plan::SummaryAction) -> ChangeAction {
-    match kind {
-        plan::SummaryAction::Create => ChangeAction::Create,
-        plan::SummaryAction::Update => ChangeAction::Update,
-        plan::SummaryAction::Delete => ChangeAction::Delete,
-        plan::SummaryAction::Metadata => ChangeAction::Metadata,
-        plan::SummaryAction::Rename => ChangeAction::Rename,
     }
 }
 
@@ -421,12 +351,12 @@ async fn dry_run(
             };
             let mut tally = Tally::default();
             for change in report::describe(&disk, &changes, |_| 0) {
-                tally.add(&change);
-                tell(events, Event::Change(change_event(&goal, &change))).await;
+                tally.tell(&goal, &change, events).await;
             }
             let position = target.position;
-            let summary = tally.finish(&goal, position.generation.0, position.root, begun, true);
-            tell(events, Event::Summary(Summary::Transfer(summary))).await;
+            tally
+                .tell_summary(&goal, position, begun, true, events)
+                .await;
             let verdict = shared
                 .guard()
                 .judge(&disk, &changes, &tree.name, tree.preset);

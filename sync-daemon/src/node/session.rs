@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{
-    Shared, audit,
+    Shared, audit, deployed,
     error::{SessionError, describe},
     fencing::Greeting,
-    fetch, handover,
+    fetch, handover, news,
     peers::Link,
     push::Pusher,
     receive,
@@ -127,9 +127,13 @@ pub(super) async fn run(
         known.greeting = Some(theirs.clone());
     });
     let mut tasks = JoinSet::new();
-    if shared.meet(peer, &theirs) == Verdict::Lead {
-        let trees = &theirs.hello.trees;
-        start_pushers(shared, peer, &name, &connection, trees, &mut tasks);
+    match shared.meet(peer, &theirs) {
+        Verdict::Lead => {
+            let trees = &theirs.hello.trees;
+            start_pushers(shared, peer, &name, &connection, trees, &mut tasks);
+        }
+        Verdict::Follow => news::start(shared, &connection, &theirs, &mut tasks),
+        _ => {}
     }
     let error = serve(shared, peer, &connection, &theirs, &mut tasks).await;
     connection.close(super::network::ending(&error));
@@ -177,13 +181,13 @@ fn start_pushers(
     }
 }
 
-/// Takes streams until the connection or a pusher ends.
+/// Takes streams until the connection, a pusher or a reporter ends.
 async fn serve(
     shared: &Arc<Shared>,
     peer: NodeId,
     connection: &Connection,
     theirs: &Greeting,
-    pushers: &mut JoinSet<SessionError>,
+    tasks: &mut JoinSet<SessionError>,
 ) -> SessionError {
     let mut conversations = JoinSet::new();
     loop {
@@ -198,7 +202,7 @@ async fn serve(
                 }
                 Err(error) => return error.into(),
             },
-            Some(ended) = pushers.join_next() => {
+            Some(ended) = tasks.join_next() => {
                 return ended.unwrap_or_else(|panic| SessionError::Local(panicked(&panic)));
             }
             Some(ended) = conversations.join_next() => match ended {
@@ -239,6 +243,8 @@ async fn converse(
         Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
         Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
         Opening::Handover => handover::serve(shared, peer, theirs, stream).await,
+        Opening::Report(report) => news::take(shared, peer, theirs, report),
+        Opening::Deployed { tree } => deployed::serve(shared, stream, &tree).await,
         Opening::Hello(_) | Opening::Join(_) => Err(SessionError::protocol(
             "a greeting in the middle of a session",
         )),

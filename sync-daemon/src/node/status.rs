@@ -8,7 +8,6 @@ use tokio::sync::mpsc::Sender;
 use super::{
     Shared,
     active::ActiveTree,
-    drift,
     error::{describe, refusal_failure},
     fencing,
     passive::PassiveTree,
@@ -26,6 +25,8 @@ use crate::{
     standing::Standing,
     transport::Connection,
 };
+
+mod drift;
 
 /// Tells one status.
 pub(super) async fn report(shared: &Arc<Shared>, events: &Sender<Event>) -> Result<(), Failure> {
@@ -58,7 +59,8 @@ pub(super) fn of(shared: &Shared) -> Status {
             .iter()
             .map(|(id, peer)| peer_status(shared, id, peer))
             .collect(),
-        drift: shared.passive.values().flat_map(drift::report).collect(),
+        drift: drift::of(shared, &peers),
+        drifted: drift::count(shared, &peers),
         held: shared.active.values().flat_map(held).collect(),
         hooks: shared.hooks.status(),
         guard,

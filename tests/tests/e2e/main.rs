@@ -10,6 +10,7 @@ mod commands;
 mod corpus;
 mod crash;
 mod deploy;
+mod deployed;
 mod disk_full;
 mod drift;
 mod failover;

@@ -3,7 +3,9 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use sync_core::{Preset, TreeName, guard::Guard};
-use sync_daemon::config::{ArchiveLimits, HooksConfig, Listen, WatchConfig};
+use sync_daemon::config::{
+    ArchiveLimits, DEPLOY_INTERVAL_S_DEFAULT, HooksConfig, Listen, WatchConfig,
+};
 
 /// What a new node's configuration says.
 #[derive(Debug)]
@@ -73,7 +75,13 @@ exclude = [\"*.back\"]
         quoted(&tree.path.to_string_lossy()),
         quoted(tree.preset.name()),
     );
-    // Writing to a String cannot fail.
+    if tree.preset == Preset::Synapse {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "# How often the server looks for changes (its DeploymentUpdateInterval).\n# deploy_interval_s = {DEPLOY_INTERVAL_S_DEFAULT}"
+        );
+    }
     let _ = match &tree.work_dir {
         Some(path) => writeln!(
             text,

@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Facts;
 use crate::{
-    events::{Hook, HookRun},
+    events::{DriftCause, DriftKind, Hook, HookRun},
     node::{Shared, drift, passive::PassiveState, publisher::Published, status},
 };
 
@@ -153,8 +153,12 @@ fn drift_facts(tree: &TreeName, new: &[&Drifted]) -> Facts {
         .iter()
         .take(PATHS_MAX)
         .map(|drifted| {
-            let mut facts = path_facts(&drifted.path, "kind", drift::kind(&drifted.kind));
-            facts["cause"] = json!(drift::cause(drifted.cause));
+            let mut facts = path_facts(
+                &drifted.path,
+                "kind",
+                DriftKind::from(drift::kind(&drifted.kind)),
+            );
+            facts["cause"] = json!(DriftCause::from(drifted.cause));
             facts
         })
         .collect();

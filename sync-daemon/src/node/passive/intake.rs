@@ -4,7 +4,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use sync_core::{
-    Action, Change, Entry, FileEntry, GenerationHeader, Position,
+    Action, Change, Entry, FileEntry, GenerationHeader, Position, RelPath,
+    deploy::Covered,
     guard::Guard,
     recipe::Recipe,
     wire::{Range, Refusal},
@@ -16,8 +17,9 @@ use sync_fs::{
 use tracing::warn;
 
 use super::{
-    super::{error::with_causes, peers::Halt},
-    Answer, AppliedGeneration, IntakeState, PassiveTree, REPLACED, Released, no_generation,
+    super::{deploying::rejected, error::with_causes, peers::Halt},
+    Answer, AppliedGeneration, IntakeState, PassiveState, PassiveTree, REPLACED, Released,
+    no_generation,
 };
 use crate::tree_thread::Stopped;
 
@@ -33,6 +35,8 @@ impl PassiveTree {
     ) -> Answer<()> {
         let replacing = self.replacing.load(Ordering::Relaxed);
         let wanted = changes.iter().filter(|change| puts_file(change)).count() as u64;
+        let covered = Covered::by(&changes, rejected(&self.state.borrow()));
+        let drifted = drifted(&self.state.borrow(), &changes);
         self.state.send_modify(|state| {
             state.intake = IntakeState {
                 wanted,
@@ -53,6 +57,8 @@ impl PassiveTree {
                 let mut intake = tree.replica.begin(header, changes, &guard, released)?;
                 intake.sent_by(&sender);
                 tree.intake = Some(intake);
+                tree.covered = covered;
+                tree.drifted = drifted;
                 Ok(())
             })
             .await?;
@@ -164,15 +170,20 @@ impl PassiveTree {
 
     /// Makes every name show the generation.
     pub(in crate::node) async fn apply(&self) -> Answer<AppliedGeneration> {
-        let applied = self
+        let (applied, covered, drifted, state) = self
             .thread
             .run(|tree| {
                 let applied = tree.apply();
-                (applied, tree.state())
+                let covered = std::mem::replace(&mut tree.covered, Covered::everything());
+                let drifted = std::mem::take(&mut tree.drifted);
+                (applied, covered, drifted, tree.state())
             })
             .await?;
-        let (applied, state) = applied;
+        if let Ok(applied) = &applied {
+            self.note_applied(applied.position.generation, covered);
+        }
         self.publish(state, applied.as_ref().err());
+        self.look_at(drifted).await?;
         Ok(applied.map(|applied| {
             for aside in &applied.kept_aside {
                 warn!(tree = %self.name, "not as expected, kept aside: {aside}");
@@ -262,6 +273,18 @@ fn halt_of(refusal: Option<&Refusal>) -> Option<Halt> {
         }),
         _ => None,
     }
+}
+
+/// The paths of `changes` that are not as agreed now, as far as is known.
+fn drifted(state: &PassiveState, changes: &[Change]) -> Vec<RelPath> {
+    if state.drift.is_empty() {
+        return Vec::new();
+    }
+    let paths = changes.iter().map(|change| &change.path);
+    paths
+        .filter(|path| state.drift.contains_key(*path))
+        .cloned()
+        .collect()
 }
 
 fn puts_file(change: &Change) -> bool {
