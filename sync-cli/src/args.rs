@@ -322,6 +322,9 @@ pub(crate) struct Push {
     /// Only this tree
     #[arg(long, value_name = "NAME")]
     pub(crate) tree: Option<String>,
+    /// Only this tenant, of the tree whose top directories are tenants
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
     /// Halt above this many deletions, in files or per cent of all
     #[arg(long, value_name = "N|N%", value_parser = values::max_delete, env = "APIM_SYNC_MAX_DELETE")]
     pub(crate) max_delete: Option<String>,
@@ -391,25 +394,42 @@ pub(crate) struct Status {
 
 /// Hold sending
 ///
-/// Changes are still watched and are sent after `resume`.
+/// Changes are still watched and are sent after `resume`. A pause outlives a
+/// restart of the daemon. One of a tree or a tenant lets everything else go on.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   apim-sync pause --for 30m
-  apim-sync pause                  # until `apim-sync resume`")]
+  apim-sync pause --tenant 7       # until `apim-sync resume`")]
 pub(crate) struct Pause {
     /// Go on by itself after this long
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
     pub(crate) period: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+}
+
+/// A part of the trees.
+#[derive(Args, Debug)]
+pub(crate) struct PartArgs {
+    /// Only this tree
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tree: Option<String>,
+    /// Only this tenant, of the tree whose top directories are tenants
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Send again after `pause`
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  apim-sync resume
-  apim-sync -C ./node.toml resume")]
-pub(crate) struct Resume {}
+  apim-sync resume                 # whatever was paused
+  apim-sync resume --tenant 7")]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+}
 
 /// Approve a plan that the deletion guard halted
 ///

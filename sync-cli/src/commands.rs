@@ -66,7 +66,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Pause(args) => pause::pause(context, args).await,
-        Command::Resume(_) => pause::resume(context).await,
+        Command::Resume(args) => pause::resume(context, args).await,
         Command::Release(args) => release::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Ready(args) => ready::run(context, args).await,

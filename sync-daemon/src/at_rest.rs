@@ -13,12 +13,13 @@ use sync_fs::{
 use crate::{
     config::{Config, TreeConfig},
     events::{
-        GuardStatus, PeerState, PeerStatus, Status, TenantState, TenantStatus, TreeState,
-        TreeStatus,
+        GuardStatus, PauseStatus, PeerState, PeerStatus, Status, TenantState, TenantStatus,
+        TreeState, TreeStatus,
     },
     failure::Failure,
     identity::Identity,
-    node::{conflict, hooks_at_rest},
+    node::{conflict, hooks_at_rest, pauses},
+    pauses::Pauses,
     standing::Standing,
     trust::{Peer, TrustStore, Trusted},
 };
@@ -32,6 +33,8 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
     let standing = Standing::load(state_dir)?;
     let identity = Identity::load(state_dir)?;
     let trusted = Trusted::new(TrustStore::load(state_dir)?, config.peers.clone())?;
+    let paused = Pauses::load(state_dir)?;
+    let whole = paused.whole().as_ref().map(PauseStatus::from);
     Ok(Status {
         node: config.node.name.to_string(),
         id: identity.id().to_string(),
@@ -39,8 +42,9 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
         epoch: standing.epoch().0,
         conflict: conflict(&standing, config.node.name.as_str()),
         running: false,
-        paused: false,
-        paused_seconds: None,
+        paused: whole.is_some(),
+        paused_seconds: whole.and_then(|pause| pause.seconds),
+        pauses: pauses(&paused),
         trees: config.trees.iter().map(|it| tree(config, it)).collect(),
         peers: trusted.peers().into_iter().map(peer).collect(),
         guard: GuardStatus::default(),

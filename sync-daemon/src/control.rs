@@ -51,12 +51,9 @@ pub enum Request {
     /// Fill this passive node from the active.
     Bootstrap(Bootstrap),
     /// Stop sending.
-    Pause {
-        /// Go on by itself after so many seconds.
-        seconds: Option<u64>,
-    },
+    Pause(Pause),
     /// Send again.
-    Resume,
+    Resume(Part),
     /// Approve a plan that the deletion guard halted.
     Release {
         /// The plan's id, sixteen hexadecimal digits.
@@ -94,12 +91,46 @@ pub enum Wait {
     Deployed,
 }
 
+/// A part of a node's trees: all of them, one, or one tenant of one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Only this tree.
+    #[serde(default)]
+    pub tree: Option<String>,
+    /// Only this tenant of it, or of the only tree of tenants.
+    #[serde(default)]
+    pub tenant: Option<String>,
+}
+
+impl Part {
+    /// Whether nothing narrower than everything is named.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.tree.is_none() && self.tenant.is_none()
+    }
+}
+
+/// What to pause, and for how long.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Go on by itself after so many seconds.
+    pub seconds: Option<u64>,
+    /// What is not sent.
+    #[serde(default)]
+    pub part: Part,
+}
+
 /// Options of a push.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
     /// Only this tree.
     pub tree: Option<String>,
+    /// Only this tenant of a tree of tenants.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// How to wait.
     pub wait: Wait,
     /// Report what would change and change nothing.

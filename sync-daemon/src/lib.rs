@@ -13,6 +13,7 @@ pub mod identity;
 mod metrics;
 pub mod node;
 pub mod pairing;
+mod pauses;
 pub mod private_file;
 pub mod standing;
 pub mod transport;

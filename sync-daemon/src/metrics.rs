@@ -334,6 +334,7 @@ mod tests {
             running: true,
             paused_seconds: None,
             paused: false,
+            pauses: vec![],
             trees: Vec::new(),
             peers: Vec::new(),
             guard: GuardStatus::default(),

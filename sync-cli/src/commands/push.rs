@@ -30,6 +30,7 @@ pub(crate) async fn run(context: &Context, args: Push) -> Outcome {
 fn request(args: Push) -> control::Push {
     control::Push {
         tree: args.tree,
+        tenant: args.tenant,
         wait: match args.wait {
             WaitArg::None => Wait::None,
             WaitArg::Durable => Wait::Durable,

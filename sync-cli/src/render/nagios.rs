@@ -94,6 +94,12 @@ fn findings(status: &Status) -> Vec<Finding> {
     found.extend(status.hooks.iter().filter_map(hook));
     let paused = (Level::Warning, "sending is paused".to_owned());
     found.extend(status.paused.then_some(paused));
+    let parts = status.pauses.len();
+    let paused_in_part = (
+        Level::Warning,
+        format!("{parts} trees or tenants are paused"),
+    );
+    found.extend((parts > 0).then_some(paused_in_part));
     found
 }
 

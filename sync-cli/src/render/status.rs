@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_daemon::events::{
-    HaltedPlan, HeldPath, HookStatus, LastVerify, PeerState, PeerStatus, Status, TenantState,
-    TenantStatus, TreeState, TreeStatus,
+    HaltedPlan, HeldPath, HookStatus, LastVerify, PauseStatus, PeerState, PeerStatus, Status,
+    TenantState, TenantStatus, TreeState, TreeStatus,
 };
 
 use super::{
@@ -18,6 +18,7 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let mut lines = vec![head(status)];
     lines.extend(conflict(status));
     lines.extend(paused(status));
+    lines.extend(status.pauses.iter().map(paused_part));
     let trees = status.trees.iter().flat_map(tree_and_tenants);
     section(&mut lines, "trees", trees);
     let peers = status.peers.iter().flat_map(|it| peer(it, now_s));
@@ -73,6 +74,22 @@ fn paused(status: &Status) -> Option<Line> {
     })
 }
 
+fn paused_part(pause: &PauseStatus) -> Line {
+    let what = match (&pause.tree, &pause.tenant) {
+        (Some(tree), Some(tenant)) => format!("sending of tenant {tenant} of {tree} is paused "),
+        (tree, _) => format!("sending of {} is paused ", or_dash(tree.as_deref())),
+    };
+    let flag = match &pause.tenant {
+        Some(tenant) => format!("--tenant {tenant}"),
+        None => format!("--tree {}", or_dash(pause.tree.as_deref())),
+    };
+    let until = match pause.seconds {
+        Some(left) => format!("for another {}", quantity::seconds(left as f64)),
+        None => format!("until `apim-sync resume {flag}`"),
+    };
+    Line::painted(Paint::Yellow, what).text(until)
+}
+
 /// A heading and its lines, indented; nothing where there are none.
 fn section(out: &mut Vec<Line>, heading: &str, lines: impl Iterator<Item = Line>) {
     let mut lines = lines.peekable();
@@ -117,6 +134,7 @@ fn tenant(tenant: &TenantStatus) -> Line {
     let (paint, word) = match tenant.state {
         TenantState::Ready => (Paint::Green, "ready"),
         TenantState::Pending => (Paint::Yellow, "pending"),
+        TenantState::Paused => (Paint::Yellow, "paused"),
         TenantState::Halted => (Paint::Red, "halted"),
         TenantState::Drifted => (Paint::Yellow, "drifted"),
         TenantState::Unwatched => (Paint::Dim, "not watched"),
@@ -247,6 +265,7 @@ pub(crate) mod tests {
             running: true,
             paused: false,
             paused_seconds: None,
+            pauses: vec![],
             trees: vec![TreeStatus {
                 name: "t".into(),
                 path: "/opt/t".into(),
@@ -324,6 +343,11 @@ peers
             tenant("7", TenantState::Halted, 4),
             tenant("8", TenantState::Drifted, 0),
         ];
+        status.pauses.push(PauseStatus {
+            tree: Some("t".into()),
+            tenant: Some("9".into()),
+            seconds: None,
+        });
         status.guard.plans.push(HaltedPlan {
             plan: "0123456789abcdef".into(),
             tree: "t".into(),
@@ -336,6 +360,7 @@ peers
         for expected in [
             "/opt/t\n    tenant 7  halted  lag 12.00 s  pending 4\n    tenant 8  drifted\npeers\n",
             "would delete 4 of 4 files of tenant 7 of t on apim-2\n",
+            "\nsending of tenant 9 of t is paused until `apim-sync resume --tenant 9`\ntrees\n",
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");
         }

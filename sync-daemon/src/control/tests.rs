@@ -46,7 +46,7 @@ impl Handler for Echo {
                     }
                     Ok(())
                 }
-                Request::Resume => {
+                Request::Resume(_) => {
                     let _cancelled = OnDrop(Arc::clone(&self.cancelled));
                     self.begun.notify_one();
                     std::future::pending().await
@@ -141,7 +141,7 @@ async fn a_client_that_goes_away_cancels_its_request() {
     let (echo, _server) = start(directory.path());
     let asking = tokio::spawn({
         let state_dir = directory.path().to_owned();
-        async move { ask(&state_dir, Request::Resume).await }
+        async move { ask(&state_dir, Request::Resume(Part::default())).await }
     });
     echo.begun.notified().await;
     asking.abort();
@@ -155,7 +155,7 @@ async fn one_client_too_many_is_told_so() {
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS_MAX {
         let state_dir = directory.path().to_owned();
-        asking.spawn(async move { ask(&state_dir, Request::Resume).await });
+        asking.spawn(async move { ask(&state_dir, Request::Resume(Part::default())).await });
         echo.begun.notified().await;
     }
     let (_, outcome) = ask(directory.path(), Request::Status).await;

@@ -48,6 +48,9 @@ pub struct Status {
     /// Whether sending is paused.
     #[serde(default)]
     pub paused: bool,
+    /// What is paused short of everything: trees, tenants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<PauseStatus>,
     /// Its trees.
     pub trees: Vec<TreeStatus>,
     /// Its peers.
@@ -65,6 +68,20 @@ pub struct Status {
     /// The hooks that were run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookStatus>,
+}
+
+/// A part of this active's trees that is not sent for now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// The tree; everything without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The tenant of it; all of it without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Seconds until sending goes on by itself, if paused for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 /// Another node that was made active without knowing of this one.
@@ -130,6 +147,8 @@ pub enum TenantState {
     Ready,
     /// A peer does not have everything yet.
     Pending,
+    /// A person has said that it is not sent for now.
+    Paused,
     /// The deletion guard holds back what the tenant would lose.
     Halted,
     /// Paths on this passive are not what was agreed.

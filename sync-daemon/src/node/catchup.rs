@@ -54,12 +54,13 @@ pub(super) async fn serve(
     // What was judged before this request says nothing about it.
     let mut heal = 0;
     shared.peers.update_tree(&peer, tree, |known| {
-        known.heal_wanted += 1;
-        heal = known.heal_wanted;
+        heal = known.want_healing(None);
     });
     loop {
-        if shared.is_paused() {
-            let reason = "sending is paused on the active (`apim-sync resume` there)".to_owned();
+        if let Some(pause) = shared.pauses.within(tree) {
+            let what = pause.what();
+            let reason =
+                format!("sending of {what} is paused on the active (`apim-sync resume` there)");
             stream
                 .send(&Reply::Refused(Refusal::Unable(reason)))
                 .await?;

@@ -123,8 +123,8 @@ async fn flush<'a>(
         )
         .hint("`apim-sync status` shows what it waits for")
     };
-    if shared.is_paused() {
-        let why = Refusal::Unable("sending is paused".to_owned());
+    if let Some(why) = shared.any_pause() {
+        let why = Refusal::Unable(why);
         return Err(refusal_failure(&why, &doing).hint("`apim-sync resume` lets it go on"));
     }
     for tree in shared.active.values() {

@@ -146,9 +146,9 @@ async fn send_everything(
     if theirs.hello.active {
         return Ok(Err(Refusal::Protocol("it is active itself".to_owned())));
     }
-    if shared.is_paused() {
-        let why = "sending is paused on the active (`apim-sync resume` there)";
-        return Ok(Err(Refusal::Unable(why.to_owned())));
+    if let Some(why) = shared.any_pause() {
+        let why = format!("{why} on the active (`apim-sync resume` there)");
+        return Ok(Err(Refusal::Unable(why)));
     }
     let deadline = Instant::now() + FLUSH_WITHIN;
     for tree in shared.active.values() {

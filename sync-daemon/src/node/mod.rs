@@ -62,7 +62,7 @@ mod working;
 
 pub(crate) use hooks::at_rest as hooks_at_rest;
 use shared::Shared;
-pub(crate) use status::conflict;
+pub(crate) use status::{conflict, pauses};
 use stints::{Current, Stint};
 
 /// How a node is started.
@@ -255,8 +255,8 @@ async fn answer(
         Request::Bootstrap(bootstrap) => bootstrap::run(shared, bootstrap, events).await,
         Request::Ready => readiness::run(shared, events).await,
         Request::Diff { path } => three_way::run(shared, path.as_deref(), events).await,
-        Request::Pause { seconds } => shared.pause(seconds),
-        Request::Resume => shared.resume(),
+        Request::Pause(pause) => shared.pause(&pause),
+        Request::Resume(part) => shared.resume(&part),
         Request::Release { plan } => shared.release(&plan),
         Request::History(asked) => past::history(shared, asked, events).await,
         Request::Reload => network::reload(shared),

@@ -50,6 +50,7 @@ use crate::{
     failure::{Failure, FailureKind},
     identity::{Identity, NodeId},
     pairing::{Invitations, Inviter},
+    pauses::Pauses,
     standing::Standing,
     transport::{Endpoint, Setup},
     tree_thread::{Stopped, TreeThread},
@@ -67,6 +68,7 @@ pub(super) struct Base {
     inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
     releases: Arc<Releases>,
+    pauses: Arc<Pauses>,
     /// Held for the life of the node.
     _lock: StateLock,
 }
@@ -87,6 +89,7 @@ pub(super) fn base(
     let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
     Ok(Base {
         releases: Arc::new(Releases::load(&state_dir)?),
+        pauses: Arc::new(Pauses::load(&state_dir)?),
         hooks: Hooks::open(&config, identity.id()),
         config,
         mode,
@@ -107,6 +110,9 @@ fn load_standing(config: &Config) -> Result<Standing, Failure> {
 /// Opens every tree for the role that the disk says, and starts its tasks.
 pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Shared>, Failure> {
     let standing = load_standing(&base.config)?;
+    if standing.role == Role::Passive {
+        base.pauses.clear()?;
+    }
     let mut opened = Trees::new(base.mode, Arc::clone(&base.releases));
     for tree in &base.config.trees {
         opened.open(&base.config, tree, &standing, tasks).await?;
@@ -129,6 +135,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         active,
         passive,
         releases: Arc::clone(&base.releases),
+        pauses: Arc::clone(&base.pauses),
         standing,
     };
     let shared = Arc::new(Shared::new(parts));

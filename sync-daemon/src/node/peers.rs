@@ -75,6 +75,8 @@ pub(super) struct PeerTree {
     pub(super) refusal: Option<Refusal>,
     /// Counts requests to look for drift on the peer and heal it.
     pub(super) heal_wanted: u64,
+    /// The one tenant that all of those still to be carried out are of.
+    pub(super) heal_only: Option<Tenant>,
     /// The last of those that was carried out.
     pub(super) heal_done: u64,
     /// The last of those that `halt` and `refusal` took into account.
@@ -119,6 +121,21 @@ pub(super) struct Halt {
     pub(super) deletions: u64,
     pub(super) files: u64,
     pub(super) reason: String,
+}
+
+impl PeerTree {
+    /// Asks to have the peer looked at and healed, in one tenant or as a whole.
+    /// The answer names the request.
+    pub(super) fn want_healing(&mut self, only: Option<&Tenant>) -> u64 {
+        let is_first = self.heal_wanted == self.heal_done;
+        if is_first {
+            self.heal_only = only.cloned();
+        } else if self.heal_only.as_ref() != only {
+            self.heal_only = None;
+        }
+        self.heal_wanted += 1;
+        self.heal_wanted
+    }
 }
 
 impl Halt {

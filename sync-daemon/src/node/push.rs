@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     identity::NodeId,
+    pauses::Held,
     transport::{Connection, Traffic},
     tree_thread::Stopped,
 };
@@ -76,18 +77,32 @@ impl Pusher {
         let mut ask_first = status.staged > 0;
         // A tree that was equal from the beginning is agreed on all the same.
         let mut introduce = status.position.generation == Generation(0);
+        let mut stands_at = status.position.generation;
+        // What was published, and what of it was held, when all the rest was sent.
+        let mut sent_but_held = None;
         loop {
-            let target = self.wait_for_work(base.as_ref()).await?;
+            let target = self
+                .wait_for_work(base.as_ref(), sent_but_held.as_ref())
+                .await?;
             let known = match base.take() {
                 Some(known) => known,
                 None => self.peer_manifest(&target.manifest, theirs.take()).await?,
             };
             let round = self.round(target, known).await?;
+            let held = Some((round.published, round.held.clone()));
             if round.changes.is_empty() && !introduce {
                 self.in_sync(&round);
                 base = Some(round.base);
+                sent_but_held = held;
+            } else if round.reuses(stands_at) {
+                self.outdo(stands_at).await?;
+                base = Some(round.base);
             } else if let Some(released) = self.judge(&round) {
+                let generation = round.target.position.generation;
                 base = self.send_round(round, released, ask_first).await?;
+                if base.is_some() {
+                    (stands_at, sent_but_held) = (generation, held);
+                }
                 ask_first = base.is_none();
                 introduce &= base.is_none();
             } else {
@@ -107,21 +122,29 @@ impl Pusher {
     }
 
     /// Waits until the peer lacks something, or is asked to be looked at.
-    async fn wait_for_work(&self, base: Option<&Manifest>) -> Result<Published, SessionError> {
+    async fn wait_for_work(
+        &self,
+        base: Option<&Manifest>,
+        sent_but_held: Option<&(Root, Held)>,
+    ) -> Result<Published, SessionError> {
         let mut published = self.tree.published.clone();
         let mut changes = self.shared.peers.changes();
         loop {
             changes.mark_unchanged();
             let target = published.borrow_and_update().clone();
-            let differs = base.is_none_or(|base| base.root() != target.position.root);
+            let root = target.position.root;
+            let differs = base.is_none_or(|base| base.root() != root)
+                && sent_but_held.is_none_or(|(sent, held)| {
+                    *sent != root || *held != self.shared.pauses.of(&self.tree.name)
+                });
             let wanted = self.heal_is_wanted() || (differs && self.shared.sends_unasked());
-            if wanted && target.can_be_sent() && !self.shared.is_held() {
+            if wanted && target.can_be_sent() && !self.shared.is_held(&self.tree.name) {
                 return Ok(target);
             }
             tokio::select! {
                 changed = published.changed() => changed.map_err(|_| Stopped)?,
                 _ = changes.changed() => {}
-                () = self.shared.pause_changed() => {}
+                () = self.shared.pauses.changed() => {}
             }
         }
     }
@@ -151,6 +174,7 @@ impl Pusher {
             // Both senders live as long as the node.
             _ = releases.changed() => {}
             () = asked_again => {}
+            () = self.shared.pauses.changed() => {}
             () = limit => {}
         }
         Ok(())

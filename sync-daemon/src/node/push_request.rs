@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sync_core::{Position, TreeName, guard::MaxDelete, plan, wire::View};
+use sync_core::{Position, RelPath, TreeName, guard::MaxDelete, plan, wire::View};
 use tokio::{
     sync::{broadcast::error::TryRecvError, mpsc::Sender},
     time::Instant,
@@ -18,6 +18,7 @@ use super::{
     peers::{Halt, Link, Peer, PeerTree},
     publisher::{Command, Published},
     report::{self, PushReport},
+    scope::Scope,
 };
 use crate::{
     control::{Push, Wait},
@@ -55,22 +56,20 @@ pub(super) async fn run(
         return Err(shared.needs_active("pushing"));
     }
     shared.refuse_conflict("pushing")?;
-    let trees = select_trees(shared, push.tree.as_deref())?;
+    let scope = Scope::of(shared, push.tree.as_deref(), push.tenant.as_deref())?;
+    let trees = select_trees(shared, &scope);
     let peers = passives(shared)?;
     let limit = push.max_delete.as_deref().map(parse_limit).transpose()?;
     let _limit = limit.map(|limit| shared.limit_deletions(limit));
-    if shared.is_paused() && !push.dry_run {
-        return Err(
-            Failure::new(FailureKind::Failed, "pushing: sending is paused")
-                .hint("`apim-sync resume` lets it go on"),
-        );
+    if !push.dry_run {
+        refuse_paused(shared, &scope)?;
     }
     let mut reports = shared.reports.subscribe();
     let targets = settle(&trees, events).await?;
     if push.dry_run {
-        return dry_run(shared, &targets, &peers, begun, events).await;
+        return dry_run(shared, &scope, &targets, &peers, begun, events).await;
     }
-    let goals = set_goals(shared, &targets, &peers);
+    let goals = set_goals(shared, &scope, &targets, &peers);
     shared.dial_now.notify_waiters();
     let outcome = wait_for(shared, &goals, push.wait).await;
     let mut sent: BTreeMap<(String, TreeName), Vec<PushReport>> = BTreeMap::new();
@@ -114,7 +113,42 @@ pub(super) async fn run(
                 .await;
         }
     }
-    outcome.and(deployed)
+    outcome.and(deployed)?;
+    tell_of_pauses(shared, &scope)
+}
+
+/// Refuses what is paused as a whole.
+fn refuse_paused(shared: &Shared, scope: &Scope) -> Result<(), Failure> {
+    let paused = match scope {
+        Scope::All => shared.pauses.whole().is_some(),
+        Scope::Tree(tree) => shared.pauses.of(tree).all,
+        Scope::Tenant(tree, tenant) => shared.pauses.of(tree).owns(tenant.directory()),
+    };
+    match paused {
+        true => Err(
+            Failure::new(FailureKind::Failed, "pushing: sending is paused")
+                .hint("`apim-sync status` says what is paused; `apim-sync resume` lets it go on"),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// What was pushed is not all while a part is paused.
+fn tell_of_pauses(shared: &Shared, scope: &Scope) -> Result<(), Failure> {
+    if scope.tenant().is_some() {
+        return Ok(());
+    }
+    let trees = scope.trees(shared);
+    let paused = trees.iter().find_map(|tree| shared.pauses.within(tree));
+    match paused {
+        Some(pause) => {
+            let what = pause.what();
+            let message = format!("pushing: all was sent but {what}, which is paused");
+            Err(Failure::new(FailureKind::Partial, message)
+                .hint("`apim-sync status` lists what is paused; `apim-sync resume` ends all"))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn tell(events: &Sender<Event>, event: Event) {
@@ -123,19 +157,10 @@ pub(super) async fn tell(events: &Sender<Event>, event: Event) {
 }
 
 /// The trees a request means.
-pub(super) fn select_trees(
-    shared: &Shared,
-    name: Option<&str>,
-) -> Result<Vec<ActiveTree>, Failure> {
-    let Some(name) = name else {
-        return Ok(shared.active.values().cloned().collect());
-    };
-    let tree = shared
-        .active
-        .values()
-        .find(|tree| tree.name.as_str() == name);
-    tree.map(|tree| vec![tree.clone()])
-        .ok_or_else(|| unknown_tree(shared, name))
+fn select_trees(shared: &Shared, scope: &Scope) -> Vec<ActiveTree> {
+    let trees = scope.trees(shared);
+    let active = trees.iter().filter_map(|tree| shared.active.get(tree));
+    active.cloned().collect()
 }
 
 pub(super) fn unknown_tree(shared: &Shared, name: &str) -> Failure {
@@ -203,6 +228,7 @@ async fn settle(
 
 fn set_goals(
     shared: &Shared,
+    scope: &Scope,
     targets: &[(ActiveTree, Published)],
     peers: &[(NodeId, Peer)],
 ) -> Vec<Goal> {
@@ -211,8 +237,7 @@ fn set_goals(
         for (id, peer) in peers {
             let mut heal = 0;
             shared.peers.update_tree(id, &tree.name, |known| {
-                known.heal_wanted += 1;
-                heal = known.heal_wanted;
+                heal = known.want_healing(scope.tenant());
             });
             goals.push(Goal {
                 peer: *id,
@@ -326,6 +351,7 @@ impl Goal {
 /// Tells what a push would do, drift on the peers included; changes nothing.
 async fn dry_run(
     shared: &Arc<Shared>,
+    scope: &Scope,
     targets: &[(ActiveTree, Published)],
     peers: &[(NodeId, Peer)],
     begun: Instant,
@@ -340,7 +366,10 @@ async fn dry_run(
                 audit.walk(&target.manifest).await
             };
             let disk = look.await.map_err(|error| error.failure(&doing))?.manifest;
-            let changes = plan::changes_between(&target.manifest, &disk);
+            let mut changes = plan::changes_between(&target.manifest, &disk);
+            let held = shared.pauses.of(&tree.name);
+            let is_meant = |path: &RelPath| scope.tenant().is_none_or(|tenant| tenant.owns(path));
+            changes.retain(|change| is_meant(&change.path) && !held.owns(&change.path));
             let goal = Goal {
                 peer: *id,
                 peer_name: peer.name.clone(),

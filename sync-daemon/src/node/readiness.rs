@@ -106,6 +106,9 @@ fn own_reasons(shared: &Shared) -> Vec<String> {
     if let Err(conflict) = shared.refuse_conflict("failing over") {
         reasons.push(conflict.message);
     }
+    if shared.is_active() {
+        reasons.extend(shared.any_pause());
+    }
     for tree in shared.active.values() {
         if let Some(problem) = &tree.published.borrow().problem {
             reasons.push(problem.message.clone());

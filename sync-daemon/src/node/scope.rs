@@ -58,6 +58,14 @@ impl Scope {
         }
     }
 
+    /// The one tree that is meant, wholly or in part, if it is one.
+    pub(super) fn tree(&self) -> Option<&TreeName> {
+        match self {
+            Self::All => None,
+            Self::Tree(tree) | Self::Tenant(tree, _) => Some(tree),
+        }
+    }
+
     /// The one tenant that is meant, if it is one.
     pub(super) fn tenant(&self) -> Option<&Tenant> {
         match self {

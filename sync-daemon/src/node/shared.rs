@@ -21,14 +21,17 @@ use tracing::info;
 
 use super::{
     NodeMode, active::ActiveTree, hooks::Hooks, passive::PassiveTree, peers::Peers,
-    publisher::Published, releases::Releases, report::PushReport, tenants::TenantsByTree,
+    publisher::Published, releases::Releases, report::PushReport, scope::Scope,
+    tenants::TenantsByTree,
 };
 use crate::{
     config::Config,
+    control,
     events::Role,
     failure::{Failure, FailureKind},
     identity::NodeId,
     pairing::Inviter,
+    pauses::{Pause, Pauses},
     standing::Standing,
     transport::Endpoint,
     trust::Trusted,
@@ -62,16 +65,10 @@ pub(super) struct Shared {
     pub(super) stint_over: watch::Sender<Option<String>>,
     /// Nothing more is sent while a peer takes over.
     yielding: watch::Sender<bool>,
-    /// Sending stops until then; `None` inside for «until resumed».
-    paused: watch::Sender<Option<Pause>>,
+    /// What is not sent for now.
+    pub(super) pauses: Arc<Pauses>,
     /// `push --max-delete`, while that request runs.
     max_delete: Mutex<Option<MaxDelete>>,
-}
-
-/// Sending is held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Pause {
-    pub(super) until: Option<Instant>,
 }
 
 /// What [`Shared::new`] needs.
@@ -87,6 +84,7 @@ pub(super) struct Parts {
     pub(super) active: BTreeMap<TreeName, ActiveTree>,
     pub(super) passive: BTreeMap<TreeName, PassiveTree>,
     pub(super) releases: Arc<Releases>,
+    pub(super) pauses: Arc<Pauses>,
     pub(super) standing: Standing,
 }
 
@@ -111,7 +109,7 @@ impl Shared {
             standing: Mutex::new(parts.standing),
             stint_over: watch::Sender::new(None),
             yielding: watch::Sender::new(false),
-            paused: watch::Sender::new(None),
+            pauses: parts.pauses,
             max_delete: Mutex::new(None),
         }
     }
@@ -221,20 +219,16 @@ impl Shared {
         DeletionLimit(self)
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.pause_state().is_some()
-    }
-
-    /// Whether nothing may be sent now.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_paused() || *self.yielding.borrow()
+    /// Whether nothing of a tree may be sent now.
+    pub(super) fn is_held(&self, tree: &TreeName) -> bool {
+        *self.yielding.borrow() || self.pauses.of(tree).all
     }
 
     /// Has one peer brought up to date, drift on it included.
     pub(super) fn want_everything_sent(&self, peer: &NodeId) {
         for tree in self.active.keys() {
             self.peers
-                .update_tree(peer, tree, |known| known.heal_wanted += 1);
+                .update_tree(peer, tree, |known| _ = known.want_healing(None));
         }
     }
 
@@ -244,50 +238,48 @@ impl Shared {
         GivingWay(self)
     }
 
-    /// The pause in force, if any.
-    pub(super) fn pause_state(&self) -> Option<Pause> {
-        let pause = *self.paused.borrow();
-        pause.filter(|pause| pause.until.is_none_or(|until| Instant::now() < until))
-    }
-
-    /// Stops sending, for a time or until resumed.
-    pub(super) fn pause(&self, seconds: Option<u64>) -> Result<(), Failure> {
-        if !self.is_active() {
-            return Err(self.needs_active("pausing"));
-        }
-        let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        self.paused.send_replace(Some(Pause { until }));
+    /// Stops sending a part of the trees, for a time or until resumed.
+    pub(super) fn pause(&self, pausing: &control::Pause) -> Result<(), Failure> {
+        let pause = self.pause_of("pausing", &pausing.part, pausing.seconds)?;
+        self.pauses.add(pause.clone())?;
         self.peers.touch();
-        info!("sending is paused");
+        info!(what = pause.what(), "sending is paused");
         Ok(())
     }
 
-    /// Sends again.
-    pub(super) fn resume(&self) -> Result<(), Failure> {
-        if !self.is_active() {
-            return Err(self.needs_active("resuming"));
+    /// Sends a part of the trees again, or, where none is named, everything.
+    pub(super) fn resume(&self, part: &control::Part) -> Result<(), Failure> {
+        let pause = self.pause_of("resuming", part, None)?;
+        if part.is_all() {
+            self.pauses.clear()?;
+        } else if !self.pauses.remove(&pause)? {
+            let message = format!("resuming {}: no pause is of just that", pause.what());
+            return Err(Failure::new(FailureKind::Usage, message)
+                .hint("`apim-sync status` lists what is paused; `apim-sync resume` ends all"));
         }
-        self.paused.send_replace(None);
         self.peers.touch();
-        info!("sending goes on");
+        info!(what = pause.what(), "sending goes on");
         Ok(())
     }
 
-    /// Tells when the pause changes or runs out.
-    pub(super) async fn pause_changed(&self) {
-        let mut changes = self.paused.subscribe();
-        let until = self.pause_state().and_then(|pause| pause.until);
-        let ran_out = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // The sender lives as long as this call borrows it.
-            _ = changes.changed() => {}
-            () = ran_out => {}
+    fn pause_of(
+        &self,
+        doing: &str,
+        part: &control::Part,
+        seconds: Option<u64>,
+    ) -> Result<Pause, Failure> {
+        if !self.is_active() {
+            return Err(self.needs_active(doing));
         }
+        let scope = Scope::of(self, part.tree.as_deref(), part.tenant.as_deref())?;
+        let period = seconds.map(Duration::from_secs);
+        Ok(Pause::new(scope.tree(), scope.tenant(), period))
+    }
+
+    /// Why not everything of this node's trees is sent now, if a person said so.
+    pub(super) fn any_pause(&self) -> Option<String> {
+        let pause = self.pauses.in_force().into_iter().next()?;
+        Some(format!("sending of {} is paused", pause.what()))
     }
 
     /// Approves a halted plan.

@@ -18,10 +18,11 @@ use super::{
 use crate::{
     events::{
         AppliedState, ConflictStatus, Event, GuardStatus, HaltedPlan, HeldPath, PathText,
-        PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
+        PauseStatus, PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
     },
     failure::Failure,
     identity::NodeId,
+    pauses::Pauses,
     standing::Standing,
     transport::Connection,
 };
@@ -40,7 +41,7 @@ pub(super) async fn report(shared: &Arc<Shared>, events: &Sender<Event>) -> Resu
 pub(super) fn of(shared: &Shared) -> Status {
     let peers = shared.peers.snapshot();
     let guard = guard_of(shared, &peers);
-    let pause = shared.pause_state();
+    let pause = shared.pauses.whole().as_ref().map(PauseStatus::from);
     Status {
         node: shared.config.node.name.to_string(),
         id: shared.id.to_string(),
@@ -49,11 +50,8 @@ pub(super) fn of(shared: &Shared) -> Status {
         conflict: conflict(&shared.standing(), shared.config.node.name.as_str()),
         running: true,
         paused: pause.is_some(),
-        paused_seconds: pause.and_then(|pause| pause.until).map(|until| {
-            until
-                .saturating_duration_since(tokio::time::Instant::now())
-                .as_secs()
-        }),
+        paused_seconds: pause.and_then(|pause| pause.seconds),
+        pauses: pauses(&shared.pauses),
         trees: trees(shared, &guard),
         peers: peers
             .iter()
@@ -65,6 +63,13 @@ pub(super) fn of(shared: &Shared) -> Status {
         hooks: shared.hooks.status(),
         guard,
     }
+}
+
+/// What is paused short of everything.
+pub(crate) fn pauses(pauses: &Pauses) -> Vec<PauseStatus> {
+    let all = pauses.in_force();
+    let parts = all.iter().map(PauseStatus::from);
+    parts.filter(|pause| pause.tree.is_some()).collect()
 }
 
 /// The conflict that a node is in.

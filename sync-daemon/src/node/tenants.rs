@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     events::{LastVerify, Status, TenantState, TenantStatus},
     failure::{Failure, FailureKind},
+    pauses::Held,
 };
 
 /// The trees of this node that have tenants.
@@ -88,6 +89,8 @@ pub(super) async fn add_to(shared: &Shared, status: &mut Status) -> Result<(), F
 struct Here {
     manifest: Manifest,
     is_active: bool,
+    /// What a person has paused.
+    held: Held,
     /// The tenants of halted plans, as they are shown.
     halted: BTreeSet<String>,
     drifted: BTreeSet<Tenant>,
@@ -104,6 +107,7 @@ impl Here {
             return Some(Self {
                 manifest: tree.published.borrow().manifest.clone(),
                 is_active: true,
+                held: shared.pauses.of(name),
                 halted,
                 drifted: BTreeSet::new(),
             });
@@ -112,6 +116,7 @@ impl Here {
         Some(Self {
             manifest: state.agreed.clone(),
             is_active: false,
+            held: Held::default(),
             halted,
             drifted: state.drift.keys().map(Tenant::of).collect(),
         })
@@ -212,7 +217,9 @@ fn tenants(here: &Here, at_peers: &AtPeers, mut each: Each) -> Vec<TenantStatus>
     let status = |(tenant, (root, totals)): (Tenant, (Root, Totals))| {
         let (pending_files, since) = at_peers.lacking(&tenant, totals.files);
         let name = tenant.to_string();
-        let state = if here.halted.contains(&name) {
+        let state = if here.held.owns(tenant.directory()) {
+            TenantState::Paused
+        } else if here.halted.contains(&name) {
             TenantState::Halted
         } else if here.drifted.contains(&tenant) {
             TenantState::Drifted

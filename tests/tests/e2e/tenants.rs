@@ -9,6 +9,7 @@ use sync_tests::{
     compare::{self, Strictness},
     deployer::{Deployer, Sight},
     node::Node,
+    wait::{self, DEADLINE},
     world::names,
 };
 
@@ -230,6 +231,112 @@ fn one_tenant_can_be_verified() {
         none.stderr
     );
     world.active.run(&["verify", "--tenant", "../7"]).exits(2);
+}
+
+#[test]
+fn a_paused_tenant_is_held_and_the_others_go_on() {
+    let (mut world, apis) = running();
+    let (here, there) = (&world.active.tree, &world.passive.tree);
+    let before = tenant(&world.passive.status(), "7").unwrap()["root"].clone();
+    world.active.run(&["pause", "--tenant", "7"]).exits(0);
+    apis[0].revised().save(&synapse(here, "7")).unwrap();
+    let ones = fill(here, "1", 100);
+    ones[0].revised().save(&synapse(here, "1")).unwrap();
+    let outcome = world.active.run(&["push", "--wait"]).exits(4);
+    assert!(outcome.stderr.contains("tenant 7 of"), "{}", outcome.stderr);
+    compare::equal(&here.join("1"), &there.join("1"), Strictness::Identity).unwrap();
+    let held = until_tenant(&world.active, "7", "paused");
+    assert!(held["pending_files"].as_u64() > Some(0), "{held}");
+    assert_eq!(until_tenant(&world.passive, "7", "ready")["root"], before);
+    world.active.run(&["push", "--tenant", "7"]).exits(1);
+    world.active.run(&["ready"]).exits(3);
+    assert_ne!(world.passive.run(&["promote"]).code, Some(0));
+
+    // It outlives a restart, and what is held is told from what goes on.
+    assert!(world.active.stop().success());
+    assert_eq!(world.active.status()["pauses"][0]["tenant"], "7");
+    world.active.start();
+    world.active.run(&["push", "--wait"]).exits(4);
+    ones[1]
+        .revised()
+        .save(&synapse(&world.active.tree, "1"))
+        .unwrap();
+    world.active.run(&["push", "--wait"]).exits(4);
+    let (here, there) = (&world.active.tree, &world.passive.tree);
+    compare::equal(&here.join("1"), &there.join("1"), Strictness::Identity).unwrap();
+    assert_eq!(until_tenant(&world.passive, "7", "ready")["root"], before);
+    let shown = world.active.run(&["status"]).exits(0).stdout;
+    assert!(shown.contains("`apim-sync resume --tenant 7`"), "{shown}");
+
+    world.active.run(&["resume", "--tenant", "8"]).exits(2);
+    world.active.run(&["resume", "--tenant", "7"]).exits(0);
+    world.until_equal(Strictness::Identity);
+    world.until_in_step();
+    world.verify_clean();
+}
+
+#[test]
+fn a_pause_of_a_tenant_runs_out_and_a_halted_one_does_not_stop_the_others() {
+    let (world, apis) = running();
+    let here = &world.active.tree;
+    fs::remove_dir_all(here.join("7/synapse-configs")).unwrap();
+    fs::remove_dir_all(here.join("7/userstores")).unwrap();
+    fs::remove_dir_all(here.join("7/executionplans")).unwrap();
+    until_tenant(&world.active, "7", "halted");
+    let new = Api::new("While7IsHalted", 800);
+    new.save(&synapse(here, "1")).unwrap();
+    world.active.run(&["push", "--wait"]).exits(5);
+    assert!(!synapse(&world.passive.tree, "1").join(new.path()).exists());
+
+    world.active.run(&["pause", "--tenant", "7"]).exits(0);
+    wait::until("the others to go on", DEADLINE, || {
+        compare::equal(
+            &here.join("1"),
+            &world.passive.tree.join("1"),
+            Strictness::Identity,
+        )
+    });
+    for api in &apis {
+        api.save(&synapse(here, "7")).unwrap();
+    }
+    artifacts::save(&here.join("7/userstores/ldap.xml"), b"<UserStoreManager/>").unwrap();
+    world
+        .active
+        .run(&["pause", "--tenant", "7", "--for", "1s"])
+        .exits(0);
+    world.until_equal_but_empty_directories();
+}
+
+#[test]
+fn one_tenant_can_be_pushed() {
+    let (mut world, apis) = running();
+    let ones = fill(&world.passive.tree, "1", 4);
+    let edit = |tenant: &str, api: &Api| {
+        let path = synapse(&world.passive.tree, tenant).join(api.path());
+        fs::write(&path, "<edited/>").unwrap();
+        path
+    };
+    let (one, seven) = (edit("1", &ones[0]), edit("7", &apis[0]));
+    until_tenant(&world.passive, "7", "drifted");
+    until_tenant(&world.passive, "1", "drifted");
+    world.active.run(&["push", "--tenant", "7"]).exits(0);
+    assert_ne!(fs::read(&seven).unwrap(), b"<edited/>");
+    assert_eq!(fs::read(&one).unwrap(), b"<edited/>");
+
+    // Without a daemon nothing but that tenant is sent.
+    assert!(world.active.stop().success());
+    let new = Api::new("New", 800);
+    new.save(&synapse(&world.active.tree, "1")).unwrap();
+    new.save(&synapse(&world.active.tree, "7")).unwrap();
+    world.active.run(&["push", "--tenant", "7"]).exits(0);
+    assert!(synapse(&world.passive.tree, "7").join(new.path()).exists());
+    assert!(!synapse(&world.passive.tree, "1").join(new.path()).exists());
+    world.active.run(&["push"]).exits(0);
+    world.until_equal(Strictness::Identity);
+    world.active.run(&["push"]).exits(0);
+    world.active.start();
+    world.until_in_step();
+    world.verify_clean();
 }
 
 #[test]

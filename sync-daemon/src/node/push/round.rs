@@ -3,13 +3,15 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sync_core::{
-    Action, Change, ContentId, Entry, Manifest, RelPath, plan, section::SmallContent, wire::View,
+    Action, Change, ContentId, Entry, Generation, Manifest, Position, RelPath, Root, plan,
+    section::SmallContent, wire::View,
 };
 
 use super::{
     super::{audit, error::SessionError, publisher::Published},
     Pusher,
 };
+use crate::pauses::Held;
 
 /// Contents up to this many bytes in all are sent without asking whether the
 /// passive has them: a round trip costs more.
@@ -22,6 +24,19 @@ pub(super) struct Round {
     pub(super) changes: Arc<Vec<Change>>,
     /// The last request to heal that this round carries out.
     pub(super) heal: u64,
+    /// The state published, of which `target` may leave a part out.
+    pub(super) published: Root,
+    /// What was paused when this was derived.
+    pub(super) held: Held,
+}
+
+impl Round {
+    /// Whether the number belongs to another state already, of which the peer was
+    /// sent all but a part that was paused.
+    pub(super) fn reuses(&self, stands_at: Generation) -> bool {
+        let moves = self.base.root() != self.target.position.root;
+        moves && self.target.position.generation <= stands_at
+    }
 }
 
 impl Pusher {
@@ -34,18 +49,50 @@ impl Pusher {
     ) -> Result<Round, SessionError> {
         let mut changes = plan::changes_between(&target.manifest, &base);
         let known = self.peer_tree();
-        if known.heal_wanted > known.heal_done {
+        let heals = known.heal_wanted > known.heal_done;
+        let held = self.shared.pauses.of(&self.tree.name);
+        // One command's work for one tenant sends nothing else. A daemon sends the
+        // rest all the same.
+        let only = known.heal_only.filter(|_| heals);
+        let alone = only.as_ref().filter(|_| !self.shared.sends_unasked());
+        let (published, count) = (target.position.root, changes.len());
+        changes.retain(|change| {
+            !held.owns(&change.path) && alone.is_none_or(|tenant| tenant.owns(&change.path))
+        });
+        let target = match changes.len() == count {
+            true => target,
+            false => without_the_rest(target, &base, &changes),
+        };
+        if heals {
             let audit =
                 audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
             let disk = audit.walk(&base).await?;
-            add_healing(&mut changes, &target.manifest, &base, &disk);
+            let is_meant = |path: &RelPath| {
+                !held.owns(path) && only.as_ref().is_none_or(|tenant| tenant.owns(path))
+            };
+            add_healing(&mut changes, &target.manifest, &base, &disk, is_meant);
         }
         Ok(Round {
             target,
             base,
             changes: Arc::new(changes),
             heal: known.heal_wanted,
+            published,
+            held,
         })
+    }
+}
+
+/// The published state with only these changes to what the peer has.
+fn without_the_rest(target: Published, base: &Manifest, changes: &[Change]) -> Published {
+    let manifest = plan::apply_changes(base, changes);
+    Published {
+        position: Position {
+            root: manifest.root(),
+            ..target.position
+        },
+        manifest,
+        ..target
     }
 }
 
@@ -83,6 +130,7 @@ fn add_healing(
     target: &Manifest,
     base: &Manifest,
     disk: &audit::Picture,
+    is_meant: impl Fn(&RelPath) -> bool,
 ) {
     let listed: BTreeSet<RelPath> = changes.iter().map(|change| change.path.clone()).collect();
     let unreadable = disk.unreadable.iter().map(|(path, _)| path);
@@ -94,7 +142,8 @@ fn add_healing(
         .filter(|path| matches!(target.get(path), Some(Entry::File(_))));
     let differing = base.diff(&disk.manifest).into_iter().map(|it| it.path);
     let drifted: BTreeSet<RelPath> = differing.chain(named.cloned()).collect();
-    for path in drifted.difference(&listed) {
+    let missing = drifted.difference(&listed);
+    for path in missing.filter(|path| is_meant(path)) {
         let action = target.get(path).map_or(Action::Delete, Action::Put);
         changes.push(Change {
             path: path.clone(),
