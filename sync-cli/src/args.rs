@@ -390,6 +390,9 @@ pub(crate) struct Status {
     /// One line and an exit code for Nagios
     #[arg(long, conflicts_with = "json")]
     pub(crate) nagios: bool,
+    /// Only `active` or `passive`, for cluster managers; exits with 6 in a conflict of roles
+    #[arg(long, conflicts_with_all = ["watch", "nagios", "json"])]
+    pub(crate) role: bool,
 }
 
 /// Hold sending

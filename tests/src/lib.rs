@@ -12,6 +12,7 @@ pub mod corpus;
 pub mod deployer;
 pub mod hostile;
 pub mod lockstep;
+pub mod network;
 pub mod node;
 pub mod outcome;
 pub mod poller;

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    binary,
+    binary, network,
     outcome::Outcome,
     wait::{self, DEADLINE},
 };
@@ -94,6 +94,8 @@ pub struct Node {
     /// Its id, as `init` printed it.
     pub id: String,
     log: PathBuf,
+    /// The network namespace it runs in, if not the test's.
+    host: Option<String>,
     daemon: Option<Child>,
 }
 
@@ -128,6 +130,7 @@ impl Node {
             address,
             id: String::new(),
             log: home.join("daemon.log"),
+            host: None,
             daemon: None,
         };
         fs::create_dir_all(&node.tree).expect("the home can be written");
@@ -156,6 +159,7 @@ impl Node {
             address: node("advertise"),
             id: String::new(),
             log: config.with_file_name("daemon.log"),
+            host: None,
             daemon: None,
         };
         let outcome = made.run(&["init", "--keep-config", "--role", role.name()]);
@@ -207,10 +211,19 @@ impl Node {
         self.run(&[&arguments[..], &address[..]].concat()).exits(0);
     }
 
+    /// Runs its commands and its daemon on a host of a [`network::Network`].
+    pub fn move_to(&mut self, host: &str) {
+        self.host = Some(host.to_owned());
+    }
+
     /// The binary with this node's configuration and `arguments`, not run yet.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary::apim_sync());
+        let binary = binary::apim_sync();
+        let mut command = match &self.host {
+            Some(host) => network::inside(host, &binary.to_string_lossy()),
+            None => Command::new(binary),
+        };
         command.arg("-C").arg(&self.config).args(arguments);
         command.stdin(Stdio::null());
         command

@@ -168,6 +168,7 @@ fn announce_skips(root: &Path) {
     }
     if !tools::is_root() {
         eprintln!("SKIPPED: e2e disk_full::*: only root may mount a small disk");
+        eprintln!("SKIPPED: e2e cluster::keepalived*: only root may make network namespaces");
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use crate::steps::{cargo_command, finish};
 
 /// A program of the operating system: (program, Debian package, who wants it).
-const PROGRAMS: [(&str, &str, &str); 12] = [
+const PROGRAMS: [(&str, &str, &str); 15] = [
     ("cc", "build-essential", "the build of aws-lc and zstd"),
     (
         "rsync",
@@ -40,6 +40,13 @@ const PROGRAMS: [(&str, &str, &str); 12] = [
         "mariadb-client-core",
         "the tests of the generated SQL",
     ),
+    ("keepalived", "keepalived", "the tests of failover by it"),
+    (
+        "ocf-tester",
+        "resource-agents",
+        "the tests of the agent for Pacemaker",
+    ),
+    ("xmllint", "libxml2-utils", "that tester"),
 ];
 
 /// One of cargo's subcommands.

@@ -303,12 +303,13 @@ fn failover(setup: &Setup, version: Version) -> String {
          When {a} stops answering, the load balancer sends everything to {p} within seconds; nothing has to be done for that. Published \
          APIs work there as they did. What is published while {a} is away has to be published to {p}: \n\n\
          1. Keep {a}'s server stopped.\n\
-         2. On {p}: `apim-sync config promote --setup setup.toml --node {p} --home {ph}`: {gateway} now names {p}, and `setup.toml` says \
+         2. On {p}: `apim-sync promote` for the trees, unless a cluster manager has done it, and `apim-sync config promote --setup setup.toml --node {p} --home {ph}`: {gateway} now names {p}, and `setup.toml` says \
          who is active. Restart {p}'s server for it to count.\n\
          3. When {a} returns, its disk is older than {p}'s: do not start its server before its trees were made the same as {p}'s \
          (`apim-sync verify` exits 0).\n\
          4. On {a}: `apim-sync config promote` with the same `--node {p}`, so that both publish to {p}; `apim-sync config generate` again \
-         for the load balancer, whose primary is then {p}.\n",
+         for the load balancer, whose primary is then {p}.\n\n\
+         `[hooks]` in each node's apim-sync.toml, once its comment signs are gone, does what `config promote` does at every change of role.\n",
         a = active.name,
         p = passive.name,
         ph = passive.home.display(),

@@ -1,9 +1,13 @@
 //! The configuration of `apim-sync` itself on one node.
 
+use super::systemd::BINARY;
 use crate::setup::{Node, Tree, View, authority};
 
 /// The directory in an `APIM_HOME` that holds the engine's work directories.
 pub const WORK_DIR: &str = ".apim-sync";
+
+/// The description's name in the state directory, where the hooks look for it.
+const DESCRIPTION: &str = "setup.toml";
 
 /// `<node>/apim-sync.toml`: what the engine on this node reads.
 ///
@@ -18,6 +22,7 @@ pub fn engine_config(view: View<'_>) -> String {
         text.push_str(&tree_table(view.node, *tree));
     }
     text.push_str(&tail(view.node));
+    text.push_str(&hooks(view));
     text
 }
 
@@ -128,6 +133,42 @@ fn tail(node: &Node) -> String {
 listen = {}
 ",
         quoted(&metrics_address(node))
+    )
+}
+
+/// Both publishers deploy to the active's gateway. The description is looked for
+/// where the unit lets the engine write, because a promotion changes it too.
+fn hooks(view: View<'_>) -> String {
+    let description = view.node.state_dir.join(DESCRIPTION);
+    let follow = |active: &Node| {
+        let words = [
+            BINARY,
+            "config",
+            "promote",
+            "--setup",
+            &description.to_string_lossy(),
+            "--node",
+            &active.name,
+            "--home",
+            &view.node.home.to_string_lossy(),
+        ];
+        let words: Vec<String> = words.into_iter().map(quoted).collect();
+        words.join(", ")
+    };
+    format!(
+        "
+[hooks]
+# After a change of role this home names the gateway of the node that is active
+# then; its server has to be restarted for that to count. The description has to
+# be at {} first, owned by the user of the engine.
+# on_promote = [{}]
+# on_demote = [{}]
+# How long a hook may take before it is killed.
+# deadline_s = 30
+",
+        description.display(),
+        follow(view.node),
+        follow(view.other)
     )
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::setup::View;
 
 /// Where a package or an administrator puts the binary.
-const BINARY: &str = "/usr/local/bin/apim-sync";
+pub(super) const BINARY: &str = "/usr/local/bin/apim-sync";
 
 /// The unit's file name. Two nodes on one machine have one each.
 #[must_use]

@@ -33,11 +33,14 @@ pub(crate) async fn run(context: &Context, args: args::Status) -> Outcome {
         return watch(context, &config).await;
     }
     let status = ask(&config).await?;
-    show(context, &status);
-    if status.running {
-        Ok(())
-    } else {
-        Err(not_running(&config).into())
+    match args.role {
+        true => context.terminal.answer(&Line::new(status.role.name())),
+        false => show(context, &status),
+    }
+    match status.conflict {
+        _ if !status.running => Err(not_running(&config).into()),
+        Some(conflict) if args.role => Err(Failure::new(FailureKind::Role, conflict.detail).into()),
+        _ => Ok(()),
     }
 }
 

@@ -382,6 +382,16 @@ fn a_node_that_is_killed_during_its_hook_runs_it_again() {
 }
 
 #[test]
+fn the_role_alone_is_one_word() {
+    let mut world = World::new();
+    let at_rest = world.passive.run(&["status", "--role"]).exits(7);
+    assert_eq!(at_rest.stdout, "passive\n");
+    world.active.start();
+    let running = world.active.run(&["status", "--role"]).exits(0);
+    assert_eq!(running.stdout, "active\n");
+}
+
+#[test]
 fn a_hook_without_an_absolute_path_is_refused() {
     let world = World::new();
     configure(&world.active, "on_halt", vec!["mail".to_owned()]);

@@ -6,6 +6,7 @@
 
 mod audit;
 mod away;
+mod cluster;
 mod commands;
 mod corpus;
 mod crash;

@@ -147,6 +147,58 @@ fn the_engine_starts_from_what_was_generated_without_another_edit() {
 }
 
 #[test]
+fn the_gateway_that_is_published_to_follows_a_promotion_by_the_generated_hook() {
+    let desk = Desk::new();
+    desk.run("apply --node apim-1 --home @home-1").exits(0);
+    desk.run("passive --from @home-1 --to @home-2").exits(0);
+    desk.run("generate --out @out").exits(0);
+    for home in ["home-1", "home-2"] {
+        let plans = format!("{home}/repository/deployment/server/executionplans");
+        fs::create_dir_all(desk.path(&plans)).unwrap();
+    }
+    for node in ["apim-1", "apim-2"] {
+        let config = format!("out/{node}/apim-sync.toml");
+        let binary = binary::apim_sync().display().to_string();
+        let text = desk
+            .read(&config)
+            .replace("/usr/local/bin/apim-sync", &binary);
+        let text = text.replace("\n# on_promote", "\non_promote");
+        fs::write(
+            desk.path(&config),
+            text.replace("\n# on_demote", "\non_demote"),
+        )
+        .unwrap();
+    }
+    let node =
+        |name: &str, role| Node::of_config(&desk.path(&format!("out/{name}/apim-sync.toml")), role);
+    let mut active = node("apim-1", Role::Active);
+    let mut passive = node("apim-2", Role::Passive);
+    for node in [&active, &passive] {
+        fs::copy(desk.path("setup.toml"), node.state.join("setup.toml")).unwrap();
+    }
+    active.trust(&passive);
+    passive.trust(&active);
+    active.start();
+    passive.run(&["bootstrap", "--confirm", "apim-2"]).exits(0);
+    passive.start();
+    let outcome = passive.run(&["promote", "--json"]).exits(0);
+    assert_eq!(outcome.message("hook")["code"], 0, "{}", passive.log());
+    wait::until("the demoted node's hook to end", wait::DEADLINE, || {
+        let status = active.status();
+        wait::ensure(status["hooks"][0]["code"] == 0, status.to_string())
+    });
+    for home in ["home-1", "home-2"] {
+        let text = desk.read(&format!("{home}/repository/conf/api-manager.xml"));
+        assert!(
+            text.contains("https://127.0.0.1:9444${carbon.context}services/"),
+            "{home}: {text}"
+        );
+    }
+    // The trees are as before: what was changed lies outside them.
+    passive.run(&["verify"]).exits(0);
+}
+
+#[test]
 fn generating_twice_changes_nothing_and_never_overwrites_unasked() {
     let desk = Desk::new();
     desk.run("generate --home @home-1 --out @out").exits(0);
