@@ -5,7 +5,7 @@
 //! ones still profit from everything sent before. A [`Decompressor`] gives the
 //! plain bytes back and trusts nothing: it stops at the declared length, its
 //! window is bounded, and whatever does not fit together is [`Malformed`].
-//! Both begin with the words of synapse configuration as their past
+//! A short stream begins with the words of synapse configuration as its past
 //! ([`VOCABULARY`]), so that one small artifact compresses like one of many.
 //! What the plain bytes mean is for [`section`](crate::section).
 
@@ -19,7 +19,7 @@ use crate::{
     wire::Block,
 };
 
-/// What every stream has seen before it begins: names that artifacts are made
+/// What a stream may have seen before it begins: names that artifacts are made
 /// of, the most frequent ones last. Part of the protocol's version; never taken
 /// from a peer.
 pub const VOCABULARY: &[u8] = include_bytes!("blocks/vocabulary.txt");
@@ -29,14 +29,18 @@ const LEVEL_STREAM: i32 = 1;
 /// A section that fits one block is one edit or a few: the bytes of one packet
 /// count for more than 50 us. (Level 9 would save no more and take a millisecond.)
 const LEVEL_SINGLE: i32 = 6;
+/// A patch has only the bytes that nobody else could supply; who asks for one
+/// waits for the disk of two nodes anyway.
+const LEVEL_PATCH: i32 = 6;
 /// Up to this length a section's only block is compressed harder.
 const SINGLE_BYTES_MAX: usize = 16 << 10;
 
 /// Makes [`Block`]s of plain bytes.
 pub struct Compressor {
-    encoder: Encoder<'static>,
+    level: i32,
     gathered: Vec<u8>,
-    begun: bool,
+    /// From the first block on.
+    encoder: Option<Encoder<'static>>,
 }
 
 impl Default for Compressor {
@@ -47,17 +51,22 @@ impl Default for Compressor {
 
 impl Compressor {
     /// A new stream.
-    ///
-    /// # Panics
-    /// When there is no memory for a compression context.
     #[must_use]
     pub fn new() -> Self {
-        let mut encoder = Encoder::with_dictionary(LEVEL_STREAM, VOCABULARY).expect(NO_FAILURE);
-        set(&mut encoder, CParameter::WindowLog(ZSTD_WINDOW_LOG_MAX));
+        Self::at_level(LEVEL_STREAM)
+    }
+
+    /// A new stream for patches, compressed harder.
+    #[must_use]
+    pub fn of_patches() -> Self {
+        Self::at_level(LEVEL_PATCH)
+    }
+
+    fn at_level(level: i32) -> Self {
         Self {
-            encoder,
+            level,
             gathered: Vec::new(),
-            begun: false,
+            encoder: None,
         }
     }
 
@@ -82,39 +91,48 @@ impl Compressor {
     /// The block that ends the stream.
     #[must_use]
     pub fn finish(mut self) -> Block {
-        if !self.begun {
-            self.prepare_single_block();
-        }
         self.cut(true)
     }
 
-    /// The whole section is known: say so, which makes smaller headers and
-    /// tables.
-    fn prepare_single_block(&mut self) {
+    /// An encoder for a stream that begins with what is gathered. Only a short
+    /// one begins with the vocabulary: its few words soon count for nothing, and
+    /// with any past zstd looks less far and costs up to a quarter more bytes.
+    fn encoder(&self, last: bool) -> Encoder<'static> {
         let length = self.gathered.len();
-        if length <= SINGLE_BYTES_MAX {
-            set(
-                &mut self.encoder,
-                CParameter::CompressionLevel(LEVEL_SINGLE),
-            );
+        let short = length <= SINGLE_BYTES_MAX && self.level != LEVEL_PATCH;
+        let level = match short && last {
+            true => LEVEL_SINGLE,
+            false => self.level,
+        };
+        let mut encoder = match short {
+            true => Encoder::with_dictionary(level, VOCABULARY),
+            false => Encoder::new(level),
         }
-        self.encoder
-            .set_pledged_src_size(Some(length as u64))
-            .expect(NO_FAILURE);
+        .expect(NO_FAILURE);
+        set(&mut encoder, CParameter::WindowLog(ZSTD_WINDOW_LOG_MAX));
+        if last {
+            // The whole section is known, which makes smaller headers and tables.
+            let pledged = encoder.set_pledged_src_size(Some(length as u64));
+            pledged.expect(NO_FAILURE);
+        }
+        encoder
     }
 
     fn cut(&mut self, last: bool) -> Block {
-        self.begun = true;
+        let mut encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => self.encoder(last),
+        };
         let bound = zstd::zstd_safe::compress_bound(self.gathered.len());
         let mut compressed = Vec::with_capacity(bound + BLOCK_OVERHEAD_BYTES);
         let mut input = InBuffer::around(&self.gathered);
         while input.pos() < self.gathered.len() {
-            grow(&mut compressed, |out| self.encoder.run(&mut input, out));
+            grow(&mut compressed, |out| encoder.run(&mut input, out));
         }
         loop {
             let left = grow(&mut compressed, |out| match last {
-                true => self.encoder.finish(out, true),
-                false => self.encoder.flush(out),
+                true => encoder.finish(out, true),
+                false => encoder.flush(out),
             });
             if left == 0 {
                 break;
@@ -122,6 +140,7 @@ impl Compressor {
         }
         let plain_length = u32::try_from(self.gathered.len()).expect("a block's plain is small");
         self.gathered.clear();
+        self.encoder = Some(encoder);
         Block {
             plain_length,
             compressed,

@@ -22,6 +22,7 @@ pub mod history;
 pub mod journal;
 pub mod limits;
 pub mod manifest;
+pub mod patch;
 pub mod path;
 pub mod plan;
 pub mod preset;

@@ -47,6 +47,21 @@ pub const GROUP_CHUNKS_MIN: usize = 8;
 /// Chunks in one group of a recipe, where no content-defined boundary comes.
 pub const GROUP_CHUNKS_MAX: usize = 256;
 
+/// Contents from this size on travel as a patch where the passive has an older
+/// one: below, a sketch and its round trip cost more than they save.
+pub const PATCHED_BYTES_MIN: u64 = 8 << 10;
+/// Largest content that travels as a patch: both sides hold it in memory, and the
+/// older one beside it.
+pub const PATCHED_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of contents that travel as patches in one generation: a patch is
+/// compressed hard, at about 100 MB/s.
+pub const PATCHED_BYTES_TOTAL_MAX: u64 = 64 << 20;
+/// Pieces in one sketch: about twice as many as the largest content has. Of one
+/// that has more, the rest is not looked for.
+pub const PATCH_PIECES_MAX: usize = 8 << 10;
+/// Bytes in one step of a patch.
+pub const PATCH_LITERAL_BYTES_MAX: usize = 64 << 10;
+
 /// Plain bytes gathered into one block of a section: small enough to be used
 /// soon, large enough that flushing costs nothing.
 pub const BLOCK_PLAIN_BYTES: usize = 256 << 10;

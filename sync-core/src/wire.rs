@@ -21,6 +21,7 @@ use crate::{
     generation::{Epoch, GenerationHeader, Position, TreeName},
     limits::TRIE_FANOUT,
     manifest::{NodeView, Root},
+    patch::PieceId,
     path::RelPath,
 };
 
@@ -38,7 +39,7 @@ pub const VERSION: u16 = 2;
 /// Oldest protocol version this build speaks.
 pub const VERSION_OLDEST: u16 = 1;
 /// From this version on a [`Claim`] follows each [`Hello`], and
-/// [`Opening::Handover`] and [`View::LastAgreed`] are known.
+/// [`Opening::Handover`], [`Opening::Patch`] and [`View::LastAgreed`] are known.
 pub const VERSION_OF_CLAIMS: u16 = 2;
 /// From this version on a passive sends [`Opening::Report`]s and can be asked for
 /// [`Opening::Deployed`].
@@ -89,6 +90,14 @@ pub enum Opening {
     /// that you have applied». See [`DeployedAnswer`].
     Deployed {
         /// The tree.
+        tree: TreeName,
+    },
+    /// Passive to active: contents of the generation under way, as patches of
+    /// what the passive has. Followed by [`PatchRequest`]s; answered by the
+    /// [`Block`]s of one section, which holds the [`Step`](crate::patch::Step)s
+    /// of one content after the other, flushed after each.
+    Patch {
+        /// Tree of the generation.
         tree: TreeName,
     },
 }
@@ -437,6 +446,27 @@ pub enum FetchRequest {
         /// How many, at least one.
         length: u64,
     },
+}
+
+/// One content wanted as a patch.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PatchRequest {
+    /// The content wanted.
+    pub content: ContentId,
+    /// The pieces of a content that the asker has, at most
+    /// [`PATCH_PIECES_MAX`](crate::limits::PATCH_PIECES_MAX).
+    pub pieces: Vec<PieceId>,
+}
+
+impl fmt::Debug for PatchRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PatchRequest({}, {} pieces)",
+            self.content,
+            self.pieces.len()
+        )
+    }
 }
 
 /// Groups in one [`FetchAnswer::Groups`]: they fill two thirds of a frame.

@@ -19,10 +19,12 @@ use sync_core::{
     blocks::Decompressor,
     codec::{self, Decode},
     limits::FRAME_BYTES_MAX,
+    patch::Step,
     section::{ChangeListReader, ContentSplitter},
     wire::{
         AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, FETCH_GROUP_LIST_MAX, FetchAnswer,
-        FetchRequest, HandoverAnswer, JoinAnswer, NEED_RANGES_MAX, Opening, Range, Reply,
+        FetchRequest, HandoverAnswer, JoinAnswer, NEED_RANGES_MAX, Opening, PatchRequest, Range,
+        Reply,
     },
 };
 
@@ -97,6 +99,8 @@ fn bounded_as_anything(what: &str, bytes: &[u8]) {
     bounded::<AuditAnswer>(what, bytes);
     bounded::<FetchRequest>(what, bytes);
     bounded::<FetchAnswer>(what, bytes);
+    bounded::<PatchRequest>(what, bytes);
+    bounded::<Step>(what, bytes);
     bounded::<Change>(what, bytes);
     bounded::<Vec<RelPath>>(what, bytes);
 }
@@ -169,6 +173,7 @@ fn a_frame_full_of_small_things_stays_small() {
         bounded::<AuditRequest>("probes", &fill(&[0], count, &probe));
         bounded::<Reply>("ranges", &fill(&[0], count, &range));
         bounded::<FetchRequest>("groups", &fill(&[1], count, &[0]));
+        bounded::<PatchRequest>("pieces", &fill(&[0xcc; 32], count, &[1; 5]));
         bounded::<Vec<RelPath>>("paths", &fill(&[], count, &path));
     }
 }

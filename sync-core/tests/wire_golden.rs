@@ -18,10 +18,12 @@ use sync_core::{
     drift::{Cause, Kind},
     fence::{Lineage, Promotion},
     manifest::NodeView,
+    patch::{PieceId, Step},
     wire::{
         AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, DeployedReport, DriftedPath,
         Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join, JoinAnswer,
-        Offer, Opening, PlanId, Probe, Range, Refusal, Reply, TreeReport, TreeStatus, View,
+        Offer, Opening, PatchRequest, PlanId, Probe, Range, Refusal, Reply, TreeReport, TreeStatus,
+        View,
     },
 };
 
@@ -166,6 +168,7 @@ fn openings() -> Vec<Opening> {
             }],
         }),
         Opening::Deployed { tree: tree() },
+        Opening::Patch { tree: tree() },
     ]
 }
 
@@ -310,6 +313,24 @@ fn fetch_requests() -> Vec<FetchRequest> {
     ]
 }
 
+fn patch_request() -> PatchRequest {
+    PatchRequest {
+        content: ContentId([0xcc; 32]),
+        pieces: vec![PieceId([1, 2, 3, 4, 5]), PieceId([6; 5])],
+    }
+}
+
+fn steps() -> [Step; 2] {
+    [
+        Step::Gone,
+        Step::Go {
+            literal: b"bytes".to_vec(),
+            first: 300,
+            count: 2,
+        },
+    ]
+}
+
 fn fetch_answers() -> Vec<FetchAnswer> {
     vec![
         FetchAnswer::Groups {
@@ -347,6 +368,7 @@ fn lines() -> String {
         "audit-answer": audit_answers(),
         "fetch-request": fetch_requests(),
         "fetch-answer": fetch_answers(),
+        "step": steps(),
         "entry": [Entry::Directory { mode: Mode::new(0o755) }, file(), symlink()],
     );
     let put = Change {
@@ -366,6 +388,7 @@ fn lines() -> String {
                 lineage: claim().lineage,
             }),
         ),
+        ("patch-request", codec::encode(&patch_request())),
         ("put", codec::encode(&put)),
         ("delete", codec::encode(&delete)),
         ("vocabulary", blake3::hash(VOCABULARY).as_bytes().to_vec()),

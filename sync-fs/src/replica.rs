@@ -26,6 +26,7 @@ mod large;
 mod leftovers;
 mod options;
 mod past;
+mod patched;
 mod prepared;
 mod recent;
 mod recover;

@@ -234,11 +234,11 @@ impl Source {
         self.accepted = Observed::from_sightings(sightings);
     }
 
-    /// The whole content of a small file.
+    /// The whole content of a file: of a small one, or of one that is patched.
     ///
     /// # Errors
     /// Where it is not, or no longer, what `entry` says.
-    pub fn read_small(&self, path: &RelPath, entry: &FileEntry) -> Result<Vec<u8>, Gone> {
+    pub fn read_whole(&self, path: &RelPath, entry: &FileEntry) -> Result<Vec<u8>, Gone> {
         content::read(&self.root, path, entry)
     }
 

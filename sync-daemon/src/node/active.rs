@@ -10,7 +10,7 @@ use sync_core::{
     Action, Change, ContentId, Entry, Epoch, FileEntry, Generation, Manifest, Position, Preset,
     RelPath, TreeName,
     history::{Counts, GenerationRecord, Origin, PathChange, Time, carried_on},
-    limits::SMALL_CONTENT_BYTES_MAX,
+    limits::PATCHED_BYTES_MIN,
 };
 use sync_fs::{
     DiskError, Source,
@@ -168,7 +168,7 @@ impl SourceThread {
         let Action::Put(Entry::File(file)) = &change.action else {
             return None;
         };
-        self.source.read_small(&change.path, file).ok()
+        self.source.read_whole(&change.path, file).ok()
     }
 
     /// Keeps what was observed for the next start.
@@ -190,10 +190,10 @@ pub(super) struct ActiveTree {
     /// What was known when the node started, for one command's work: most often
     /// what the peer has. A daemon does not hold on to it.
     pub(super) opened: Manifest,
-    large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
+    served: Arc<Mutex<BTreeMap<ContentId, Served>>>,
 }
 
-/// A large content that a passive may fetch now.
+/// A content that a passive may fetch now.
 struct Served {
     path: RelPath,
     file: FileEntry,
@@ -215,7 +215,7 @@ impl ActiveTree {
             opened,
             published,
             commands,
-            large: Arc::default(),
+            served: Arc::default(),
         }
     }
 
@@ -243,17 +243,17 @@ impl ActiveTree {
             .map_err(|error| failed(&error))
     }
 
-    /// Lets passives fetch the large contents of these changes until the guard
-    /// is dropped. Nothing else can be fetched.
+    /// Lets passives fetch the contents of these changes, but for the smallest,
+    /// until the guard is dropped. Nothing else can be fetched.
     pub(super) fn serve(&self, changes: &[Change]) -> Serving {
         let mut ids = Vec::new();
-        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut serving = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             let Action::Put(Entry::File(file)) = &change.action else {
                 continue;
             };
-            if file.length > SMALL_CONTENT_BYTES_MAX {
-                let served = large.entry(file.content).or_insert_with(|| Served {
+            if file.length >= PATCHED_BYTES_MIN {
+                let served = serving.entry(file.content).or_insert_with(|| Served {
                     path: change.path.clone(),
                     file: *file,
                     generations: 0,
@@ -264,23 +264,23 @@ impl ActiveTree {
         }
         Serving {
             ids,
-            large: Arc::clone(&self.large),
+            served: Arc::clone(&self.served),
         }
     }
 
-    /// Whether a passive may be fetching a large content.
+    /// Whether a passive may be fetching a content.
     pub(super) fn is_serving(&self) -> bool {
         !self
-            .large
+            .served
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty()
     }
 
-    /// Where a large content that is being served lies.
+    /// Where a content that is being served lies.
     pub(super) fn served(&self, content: &ContentId) -> Option<(RelPath, FileEntry)> {
-        let large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        large
+        let serving = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        serving
             .get(content)
             .map(|served| (served.path.clone(), served.file))
     }
@@ -289,17 +289,17 @@ impl ActiveTree {
 /// Ends the serving of some contents when dropped.
 pub(super) struct Serving {
     ids: Vec<ContentId>,
-    large: Arc<Mutex<BTreeMap<ContentId, Served>>>,
+    served: Arc<Mutex<BTreeMap<ContentId, Served>>>,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut serving = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         for id in &self.ids {
-            if let Some(served) = large.get_mut(id) {
+            if let Some(served) = serving.get_mut(id) {
                 served.generations -= 1;
                 if served.generations == 0 {
-                    large.remove(id);
+                    serving.remove(id);
                 }
             }
         }

@@ -40,6 +40,7 @@ mod news;
 mod open;
 mod passive;
 mod past;
+mod patch;
 mod peers;
 mod picture;
 mod promotion;

@@ -20,6 +20,7 @@ use super::{
     fencing::Greeting,
     fetch,
     passive::{PassiveTree, Released},
+    patch,
     working::{DISK_PATIENCE, Replies},
 };
 use crate::{
@@ -61,7 +62,7 @@ pub(super) async fn generation(
         incoming,
         tree,
         offer,
-        knows_views: from.theirs.hello.version >= VERSION_OF_CLAIMS,
+        is_current: from.theirs.hello.version >= VERSION_OF_CLAIMS,
     };
     match receiving.take_in().await {
         Ok(()) => {
@@ -115,8 +116,9 @@ struct Receiving<'a> {
     incoming: Receiver,
     tree: PassiveTree,
     offer: Offer,
-    /// Whether the active speaks the version that can be asked what was agreed.
-    knows_views: bool,
+    /// Whether the active speaks the version that can be asked what was agreed, and
+    /// for patches.
+    is_current: bool,
 }
 
 /// Nothing here takes long unheard: whatever is waited for, the network, the
@@ -133,11 +135,15 @@ impl Receiving<'_> {
             .ok_or_else(|| SessionError::protocol("more contents announced than there are"))?
             .to_vec();
         let count = changes.len();
-        if self.tree.is_returning() && self.knows_views {
+        if self.tree.is_returning() && self.is_current {
             self.learn_agreed().await?;
         }
         self.begin(changes).await?;
         self.take_contents(section, following).await?;
+        if self.is_current {
+            let patching = patch::contents(&self.tree, self.connection);
+            self.replies.during(patching).await??;
+        }
         self.ask_for_small(&contents).await?;
         self.fetch_large().await?;
         self.finish(count).await
@@ -294,7 +300,7 @@ async fn ask_agreed(connection: &Connection, tree: &PassiveTree) -> Result<(), S
 }
 
 /// One section as it comes.
-struct Section {
+pub(super) struct Section {
     decompressor: Decompressor,
     /// Plain bytes already taken out of the stream.
     carried: Vec<u8>,
@@ -302,7 +308,7 @@ struct Section {
 }
 
 impl Section {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             decompressor: Decompressor::new(),
             carried: Vec::new(),
@@ -311,7 +317,10 @@ impl Section {
     }
 
     /// The next plain bytes; `None` after the last.
-    async fn next(&mut self, incoming: &mut Receiver) -> Result<Option<Vec<u8>>, SessionError> {
+    pub(super) async fn next(
+        &mut self,
+        incoming: &mut Receiver,
+    ) -> Result<Option<Vec<u8>>, SessionError> {
         if !self.carried.is_empty() {
             return Ok(Some(std::mem::take(&mut self.carried)));
         }

@@ -17,7 +17,7 @@ use super::{
     Shared, audit, deployed,
     error::{SessionError, describe},
     fencing::Greeting,
-    fetch, handover, news,
+    fetch, handover, news, patch,
     peers::Link,
     push::Pusher,
     receive,
@@ -240,6 +240,7 @@ async fn converse(
             receive::generation(shared, from, stream, offer).await
         }
         Opening::Fetch { tree, content } => fetch::serve(shared, stream, &tree, content).await,
+        Opening::Patch { tree } => patch::serve(shared, stream, &tree).await,
         Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
         Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
         Opening::Handover => handover::serve(shared, peer, theirs, stream).await,

@@ -189,7 +189,7 @@ impl Replica {
     }
 
     /// What is missing, each content once, at its first position.
-    fn missing(&self, intake: &Intake) -> impl Iterator<Item = (u32, FileEntry)> {
+    pub(super) fn missing(&self, intake: &Intake) -> impl Iterator<Item = (u32, FileEntry)> {
         let mut met = BTreeSet::from([ContentId::of(b"")]); // needs nobody's help
         intake
             .needed
@@ -254,7 +254,7 @@ impl Replica {
 
     /// Copies what is missing from files of the tree that have it. Looks at the
     /// whole manifest, so only once, and only when something is missing.
-    fn search_tree(&mut self, intake: &mut Intake) -> Result<(), IntakeError> {
+    pub(super) fn search_tree(&mut self, intake: &mut Intake) -> Result<(), IntakeError> {
         if intake.searched {
             return Ok(());
         }

@@ -149,7 +149,7 @@ impl Replica {
 
     /// Where a similar content may stand: at the path itself, and at paths that
     /// the generation deletes, those of the nearest length first.
-    fn alike(&self, intake: &Intake, path: &RelPath, length: u64) -> Vec<RelPath> {
+    pub(super) fn alike(&self, intake: &Intake, path: &RelPath, length: u64) -> Vec<RelPath> {
         let agreed = self.agreed.manifest();
         let large = |path: &RelPath| {
             let file = agreed.file(path)?;

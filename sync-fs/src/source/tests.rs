@@ -379,7 +379,7 @@ fn contents_are_given_away_only_while_they_are_what_the_manifest_says() {
     assert!(big.length > SMALL_CONTENT_BYTES_MAX);
     let source = &fixture.source;
     assert_eq!(
-        source.read_small(&path("small"), &small).unwrap(),
+        source.read_whole(&path("small"), &small).unwrap(),
         b"content"
     );
     let held = source.open_large(&path("large"), &big).unwrap();
@@ -391,13 +391,13 @@ fn contents_are_given_away_only_while_they_are_what_the_manifest_says() {
 
     for edited in ["CONTENT", "longer than before", ""] {
         fixture.write("small", edited);
-        let gone = source.read_small(&path("small"), &small);
+        let gone = source.read_whole(&path("small"), &small);
         assert!(matches!(gone, Err(Gone::Changed { .. })), "{edited}");
     }
     fixture.write("large", &large.replace('7', "8"));
     assert!(matches!(held.recipe(), Err(Gone::Changed { .. })));
     fs::remove_file(fixture.tree("small")).unwrap();
-    let gone = source.read_small(&path("small"), &small);
+    let gone = source.read_whole(&path("small"), &small);
     assert!(matches!(gone, Err(Gone::Unreadable(_))));
 }
 

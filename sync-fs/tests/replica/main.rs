@@ -13,6 +13,7 @@ mod failures;
 mod intake;
 mod large;
 mod model;
+mod patched;
 mod power;
 mod prepared;
 mod recovery;

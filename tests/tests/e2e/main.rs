@@ -21,6 +21,7 @@ mod heavy;
 mod history;
 mod hooks;
 mod hostile;
+mod patches;
 mod quick_start;
 mod rsync_facts;
 mod setup;

@@ -7,6 +7,7 @@ use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, Position, RelPath,
     deploy::Covered,
     guard::Guard,
+    patch::Sketch,
     recipe::Recipe,
     wire::{Range, Refusal},
 };
@@ -84,6 +85,42 @@ impl PassiveTree {
             })
             .await?;
         self.arrived(files, bytes);
+        Ok(put)
+    }
+
+    /// Contents to ask for as patches of what is here.
+    pub(in crate::node) async fn wanted_patches(&self) -> Answer<Vec<(u32, FileEntry)>> {
+        self.with_intake(|replica, intake| replica.wanted_patches(intake))
+            .await
+    }
+
+    /// A sketch of what is here like the content at `position`, which has `length`
+    /// bytes.
+    pub(in crate::node) async fn sketch(
+        &self,
+        position: u32,
+        length: u64,
+    ) -> Answer<Option<Sketch>> {
+        self.with_intake(move |replica, intake| {
+            let old = replica.content_like(intake, position)?;
+            Ok(old.map(|old| Sketch::of(old, length)))
+        })
+        .await
+    }
+
+    /// Takes a content made of a patch; `false` when it is not the one announced.
+    pub(in crate::node) async fn put_patched(
+        &self,
+        position: u32,
+        content: Vec<u8>,
+    ) -> Answer<bool> {
+        let bytes = content.len() as u64;
+        let put = self
+            .with_intake(move |replica, intake| replica.put_patched(intake, position, content))
+            .await?;
+        if put == Ok(true) {
+            self.arrived(1, bytes);
+        }
         Ok(put)
     }
 

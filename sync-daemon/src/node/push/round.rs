@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sync_core::{
-    Action, Change, ContentId, Entry, Generation, Manifest, Position, RelPath, Root, plan,
-    section::SmallContent, wire::View,
+    Action, Change, ContentId, Entry, Generation, Manifest, Position, RelPath, Root,
+    limits::PATCHED_BYTES_MIN, plan, section::SmallContent, wire::View,
 };
 
 use super::{
@@ -16,6 +16,9 @@ use crate::pauses::Held;
 /// Contents up to this many bytes in all are sent without asking whether the
 /// passive has them: a round trip costs more.
 const UNASKED_BYTES_MAX: u64 = 256 << 10;
+/// Of these, bytes that the passive could take as patches: it is asked earlier,
+/// because a patch saves nearly all of them.
+const UNASKED_PATCHABLE_BYTES_MAX: u64 = 64 << 10;
 
 /// One round's work.
 pub(super) struct Round {
@@ -110,11 +113,23 @@ pub(super) fn unasked(round: &Round, contents: &[SmallContent]) -> usize {
         .filter_map(|change| base_content(&round.base, change))
         .collect();
     let known = contents.iter().any(|content| held.contains(&content.id));
-    if known || bytes > UNASKED_BYTES_MAX {
-        0
-    } else {
-        contents.len()
-    }
+    let many =
+        bytes > UNASKED_BYTES_MAX || patchable_bytes(round, contents) > UNASKED_PATCHABLE_BYTES_MAX;
+    if known || many { 0 } else { contents.len() }
+}
+
+/// Bytes of contents that may travel as patches of what the peer has.
+fn patchable_bytes(round: &Round, contents: &[SmallContent]) -> u64 {
+    let large = contents
+        .iter()
+        .filter(|content| content.length >= PATCHED_BYTES_MIN);
+    large
+        .filter(|content| {
+            let path = &round.changes[content.position as usize].path;
+            round.base.file(path).is_some()
+        })
+        .map(|content| content.length)
+        .sum()
 }
 
 /// The content that the peer has at the path of a change.

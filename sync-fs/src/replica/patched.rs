@@ -1,0 +1,116 @@
+//! Contents that come as patches of what stands here.
+//!
+//! Nothing depends on the older content being what was agreed: the hash of the
+//! result decides.
+
+use sync_core::{
+    ContentId, FileEntry, RelPath,
+    limits::{
+        PATCHED_BYTES_MAX, PATCHED_BYTES_MIN, PATCHED_BYTES_TOTAL_MAX, SMALL_CONTENT_BYTES_MAX,
+    },
+};
+
+use super::{
+    Replica,
+    intake::{Intake, IntakeError},
+};
+use crate::root::{AbsentIsNone, DiskError};
+
+impl Replica {
+    /// The contents to ask for as patches, each with a position in the change
+    /// list: those of which something like them stands here.
+    ///
+    /// # Errors
+    /// As [`Replica::wanted_small`].
+    pub fn wanted_patches(
+        &mut self,
+        intake: &mut Intake,
+    ) -> Result<Vec<(u32, FileEntry)>, IntakeError> {
+        self.search_tree(intake)?;
+        let sizes = PATCHED_BYTES_MIN..=PATCHED_BYTES_MAX;
+        let missing = self.missing(intake);
+        let fitting = missing.filter(|(_, file)| sizes.contains(&file.length));
+        let mut left = PATCHED_BYTES_TOTAL_MAX;
+        Ok(fitting
+            .filter(|(index, file)| self.like(intake, *index, file).is_some())
+            .take_while(|(_, file)| {
+                let enough = left >= file.length;
+                left = left.saturating_sub(file.length);
+                enough
+            })
+            .collect())
+    }
+
+    /// A content like the one of the change at `index`; `None` where there is
+    /// none any more.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn content_like(
+        &self,
+        intake: &Intake,
+        index: u32,
+    ) -> Result<Option<Vec<u8>>, IntakeError> {
+        let (_, entry) = intake.needed(index)?;
+        let Some(path) = self.like(intake, index, &entry) else {
+            return Ok(None);
+        };
+        self.read_like(&path)
+            .map_err(|source| IntakeError::Disk { path, source })
+    }
+
+    fn read_like(&self, path: &RelPath) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some((file, stat)) = self.root.open_and_stat(path).absent_is_none()? else {
+            return Ok(None);
+        };
+        if stat.length > PATCHED_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut content = vec![0; usize::try_from(stat.length).unwrap_or_default()];
+        let read = file.read_at(&mut content, 0)?;
+        content.truncate(read);
+        Ok(Some(content))
+    }
+
+    /// Where something like the content of a change stands: at its own path, or,
+    /// for a large one, where the generation deletes a large file.
+    fn like(&self, intake: &Intake, index: u32, file: &FileEntry) -> Option<RelPath> {
+        let agreed = self.agreed.manifest();
+        let fits = |path: &RelPath| {
+            let length = agreed.file(path).map_or(0, |file| file.length);
+            (PATCHED_BYTES_MIN / 2..=PATCHED_BYTES_MAX).contains(&length)
+        };
+        let path = &intake.changes()[index as usize].path;
+        if fits(path) {
+            return Some(path.clone());
+        }
+        let large = file.length > SMALL_CONTENT_BYTES_MAX;
+        let others = large.then(|| self.alike(intake, path, file.length));
+        others?.into_iter().find(fits)
+    }
+
+    /// Takes a content that was built, of the change at `index`; whether it is
+    /// the one announced. One that is not is to be asked for another way.
+    ///
+    /// # Errors
+    /// Where it is not needed or cannot be kept.
+    pub fn put_patched(
+        &mut self,
+        intake: &mut Intake,
+        index: u32,
+        bytes: Vec<u8>,
+    ) -> Result<bool, IntakeError> {
+        let (_, entry) = intake.needed(index)?;
+        if ContentId::of(&bytes) != entry.content {
+            return Ok(false);
+        }
+        if entry.length <= SMALL_CONTENT_BYTES_MAX {
+            self.put_small(intake, index, bytes)?;
+        } else {
+            let mut large = self.large(intake, index)?;
+            large.write_at(0, &bytes)?;
+            self.finish(large, None)?;
+        }
+        Ok(true)
+    }
+}

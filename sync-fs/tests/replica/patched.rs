@@ -1,0 +1,126 @@
+//! Contents that come as patches of what stands here.
+
+use std::fs;
+
+use sync_core::patch::{Patched, Patching, Sketch, steps};
+use sync_fs::replica::IntakeError;
+
+use crate::{
+    model::{SECONDS, path},
+    world::World,
+};
+
+/// Text of `lines` numbered lines.
+fn text(lines: usize) -> String {
+    (0..lines)
+        .map(|line| format!("{line} is a line\n"))
+        .collect()
+}
+
+/// Small and large, edited where they stand; and one too small for a patch.
+fn edited() -> World {
+    let mut world = World::new();
+    for (name, lines) in [("tiny", 20), ("small", 1_000), ("large", 10_000)] {
+        world.active.file(name, text(lines));
+    }
+    world.push();
+    for (name, lines) in [("tiny", 20), ("small", 1_000), ("large", 10_000)] {
+        let new = text(lines).replace("\n10 is", "\nten is");
+        world.active.file_at(name, new, SECONDS + 1);
+    }
+    world
+}
+
+#[test]
+fn what_changed_is_built_of_what_stands_here() {
+    let mut world = edited();
+    let mut intake = world.begin().unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    assert_eq!(wanted.len(), 2);
+    for (index, file) in wanted {
+        let old = world.replica.content_like(&intake, index).unwrap();
+        let sketch = Sketch::of(old.unwrap(), file.length);
+        let new = world
+            .active
+            .content(&intake.changes()[index as usize].path)
+            .to_vec();
+        let mut plain: Vec<u8> = steps(&new, sketch.ids())
+            .iter()
+            .flat_map(sync_core::codec::encode)
+            .collect();
+        assert!(plain.len() < 10_000, "{} bytes", plain.len());
+        let mut patching = Patching::new(sketch, new.len());
+        let Some(Patched::Whole(built)) = patching.take(&mut plain).unwrap() else {
+            panic!("not whole");
+        };
+        assert!(
+            world
+                .replica
+                .put_patched(&mut intake, index, built)
+                .unwrap()
+        );
+    }
+    assert!(
+        world
+            .replica
+            .wanted_patches(&mut intake)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(world.feed(&mut intake), [path("tiny")]);
+    let committed = world.replica.commit(intake).unwrap();
+    world.replica.apply(committed).unwrap();
+    world.assert_in_sync();
+}
+
+#[test]
+fn a_patch_that_made_another_content_changes_nothing() {
+    let mut world = edited();
+    let mut intake = world.begin().unwrap();
+    for (index, file) in world.replica.wanted_patches(&mut intake).unwrap() {
+        let wrong = vec![b'x'; usize::try_from(file.length).unwrap()];
+        assert!(
+            !world
+                .replica
+                .put_patched(&mut intake, index, wrong)
+                .unwrap()
+        );
+    }
+    assert_eq!(world.feed(&mut intake).len(), 3);
+    let committed = world.replica.commit(intake).unwrap();
+    world.replica.apply(committed).unwrap();
+    world.assert_in_sync();
+}
+
+#[test]
+fn nothing_is_patched_without_something_like_it() {
+    let mut world = World::new();
+    world.active.file("new", text(1_000));
+    let mut intake = world.begin().unwrap();
+    assert!(
+        world
+            .replica
+            .wanted_patches(&mut intake)
+            .unwrap()
+            .is_empty()
+    );
+    let put = world
+        .replica
+        .put_patched(&mut intake, 7, text(1_000).into());
+    assert!(
+        matches!(put, Err(IntakeError::NotWanted { index: 7 })),
+        "{put:?}"
+    );
+}
+
+#[test]
+fn a_file_that_went_meanwhile_is_asked_for_whole() {
+    let mut world = edited();
+    let mut intake = world.begin().unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    fs::remove_file(world.tree("large")).unwrap();
+    fs::remove_file(world.tree("small")).unwrap();
+    for (index, _) in wanted {
+        assert_eq!(world.replica.content_like(&intake, index).unwrap(), None);
+    }
+}

@@ -1,0 +1,44 @@
+//! Large texts that changed in many places.
+
+use std::fmt::Write as _;
+
+use sync_tests::{World, compare::Strictness, world::peer_of};
+
+/// Lines that do not repeat.
+fn text(lines: u64) -> String {
+    (0..lines).fold(String::new(), |mut text, line| {
+        let word = line.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+        writeln!(text, "{line}: {word:016x}").unwrap();
+        text
+    })
+}
+
+/// Bytes that the active sent to the passive so far.
+fn sent(world: &World) -> u64 {
+    let status = world.active.status();
+    peer_of(&status, "apim-2").unwrap()["sent_bytes"]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn scattered_edits_in_a_large_text_cost_their_surroundings() {
+    let (world, _) = World::running(0);
+    let old = text(40_000);
+    world.save("large.txt", &old);
+    world.push();
+    world.until_equal(Strictness::Identity);
+    let lines = (0..).zip(old.lines());
+    let new: String = lines.fold(String::new(), |mut new, (number, line)| {
+        let edited = if number % 1_000 == 7 { "edited" } else { line };
+        writeln!(new, "{edited}").unwrap();
+        new
+    });
+    let before = sent(&world);
+    world.save("large.txt", &new);
+    world.push();
+    world.until_equal(Strictness::Identity);
+    let (sent, whole) = (sent(&world) - before, new.len() as u64);
+    assert!(sent < whole / 10, "{sent} bytes for a text of {whole}");
+    world.verify_clean();
+}
