@@ -12,7 +12,7 @@ mod role;
 mod values;
 
 pub(crate) use filter::FilterArgs;
-pub(crate) use history::History;
+pub(crate) use history::{History, Rollback};
 pub(crate) use role::{Demote, Diff, Promote, Ready, RoleChange};
 pub(crate) use values::TreeArg;
 
@@ -105,6 +105,7 @@ pub(crate) enum Command {
     Diff(Diff),
     Ready(Ready),
     History(History),
+    Rollback(Rollback),
     Promote(Promote),
     Demote(Demote),
     Config(config::Config),

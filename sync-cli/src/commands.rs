@@ -26,6 +26,7 @@ mod push;
 mod ready;
 mod release;
 mod role;
+mod rollback;
 mod status;
 mod trust;
 mod verify;
@@ -71,6 +72,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Diff(args) => diff::run(context, args).await,
         Command::Ready(args) => ready::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
         Command::Promote(args) => role::promote(context, args.change).await,
         Command::Demote(args) => role::demote(context, args.change).await,
         Command::Config(args) => config::run(context, args.command),

@@ -100,6 +100,52 @@ pub enum Opening {
         /// Tree of the generation.
         tree: TreeName,
     },
+    /// Either side: contents that the other kept when a generation replaced them.
+    /// Answered for each, in their order, by [`RecallAnswer`]s.
+    Recall {
+        /// The tree.
+        tree: TreeName,
+        /// The contents wanted, at most [`RECALL_CONTENTS_MAX`].
+        contents: Vec<ContentId>,
+        /// Whether only to say which are there.
+        only_ask: bool,
+    },
+}
+
+/// Contents in one [`Opening::Recall`].
+pub const RECALL_CONTENTS_MAX: usize = 4_096;
+
+/// What the other side answers to [`Opening::Recall`]: for each content one `Absent`,
+/// or one `Content`, followed by `Data` until its length has come unless it was
+/// only asked for.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub enum RecallAnswer {
+    /// It is not kept here.
+    Absent,
+    /// It is kept. Its bytes are not proved: the asker knows the hash.
+    Content {
+        /// Its length.
+        length: u64,
+    },
+    /// Bytes of it, compressed where that helps.
+    Data {
+        /// Plain length, 1 byte to 256 KiB.
+        plain_length: u32,
+        /// Whether `bytes` is a zstd frame.
+        compressed: bool,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+impl std::fmt::Debug for RecallAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Content { length } => write!(f, "Content({length} bytes)"),
+            Self::Data { plain_length, .. } => write!(f, "Data({plain_length} plain)"),
+        }
+    }
 }
 
 /// What entitles a node to its role. From version 2 on it follows the [`Hello`]:

@@ -22,8 +22,8 @@ use sync_core::{
     wire::{
         AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, DeployedReport, DriftedPath,
         Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join, JoinAnswer,
-        Offer, Opening, PatchRequest, PlanId, Probe, Range, Refusal, Reply, TreeReport, TreeStatus,
-        View,
+        Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal, Reply,
+        TreeReport, TreeStatus, View,
     },
 };
 
@@ -169,6 +169,11 @@ fn openings() -> Vec<Opening> {
         }),
         Opening::Deployed { tree: tree() },
         Opening::Patch { tree: tree() },
+        Opening::Recall {
+            tree: tree(),
+            contents: vec![ContentId([0xcc; 32])],
+            only_ask: true,
+        },
     ]
 }
 
@@ -347,6 +352,18 @@ fn fetch_answers() -> Vec<FetchAnswer> {
     ]
 }
 
+fn recall_answers() -> [RecallAnswer; 3] {
+    [
+        RecallAnswer::Absent,
+        RecallAnswer::Content { length: 70_000 },
+        RecallAnswer::Data {
+            plain_length: 3,
+            compressed: false,
+            bytes: vec![1, 2, 3],
+        },
+    ]
+}
+
 macro_rules! pin {
     ($lines:expr, $($name:literal: $values:expr),+ $(,)?) => {
         $(Messages { name: $name, values: &$values }.pin($lines);)+
@@ -369,6 +386,7 @@ fn lines() -> String {
         "fetch-request": fetch_requests(),
         "fetch-answer": fetch_answers(),
         "step": steps(),
+        "recall-answer": recall_answers(),
         "entry": [Entry::Directory { mode: Mode::new(0o755) }, file(), symlink()],
     );
     let put = Change {

@@ -70,6 +70,8 @@ pub enum Request {
         /// Only this path and what is below it.
         path: Option<String>,
     },
+    /// Make the content of an earlier generation a new one.
+    Rollback(Rollback),
     /// List generations.
     History(History),
     /// Take up changed trust and configuration.
@@ -178,6 +180,20 @@ pub struct RoleChange {
     /// This node's name, typed by someone who accepts what stands in the way.
     pub confirm: Option<String>,
     /// Report what would be done and change nothing.
+    pub dry_run: bool,
+}
+
+/// Where to go back to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The generation whose content is wanted.
+    pub generation: u64,
+    /// Of this tree, where there are several.
+    pub tree: Option<String>,
+    /// Only this path and what is below it.
+    pub only: Option<String>,
+    /// Report what would change and change nothing.
     pub dry_run: bool,
 }
 

@@ -20,6 +20,7 @@ mod commit;
 mod contents;
 mod deleted;
 mod drift;
+mod going_back;
 mod intake;
 mod judge;
 mod large;
@@ -47,6 +48,11 @@ pub use intake::{Intake, IntakeError};
 pub use large::{LargeIntake, LocalSource};
 pub use options::ReplicaOptions;
 pub use recover::{Basis, Recovery, ReplicaError};
+
+pub(crate) use contents::{
+    finished_name as finished_content, has_content, partial_name as partial_content,
+};
+pub(crate) use going_back::{GoingBack, clear_staging, sort_out_staging};
 
 use crate::{archive::Archive, observed::Observed, recipes::Recipes, root::Root, with_causes};
 use apply::Pending;

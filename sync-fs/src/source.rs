@@ -8,6 +8,8 @@
 mod content;
 mod observation;
 mod observe;
+mod rollback;
+mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,8 @@ use thiserror::Error;
 
 pub use content::{Gone, LargeSource};
 pub use observation::{Observation, Observations, State};
+pub use rollback::{RolledBack, effective_changes, needed_contents};
+pub use staging::{Arriving, Staging};
 
 use crate::{
     archive::{Archive, ArchiveLimits},

@@ -25,3 +25,33 @@ pub(crate) struct History {
     #[command(flatten)]
     pub(crate) timeout: TimeoutArg,
 }
+
+/// Make the content of an earlier generation a new generation
+///
+/// On the active. The tree gets the content that it had then, its deployer sees the
+/// change, and the passives get it like any other, through the same guard. What was
+/// edited at the same time is kept aside. Contents that are gone are named before
+/// anything changes. Cut off, the same command goes on.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync rollback 41 -n         # what would change?
+  apim-sync rollback 41 --only default/api/pizza.xml")]
+pub(crate) struct Rollback {
+    /// The generation, as `history` numbers it
+    pub(crate) generation: u64,
+    /// The tree, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tree: Option<String>,
+    /// Only this path of the tree, and what is below it
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) only: Option<String>,
+    /// Show what would change and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// List each change with rsync's eleven columns
+    #[arg(short = 'i', long)]
+    pub(crate) itemize_changes: bool,
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
+}

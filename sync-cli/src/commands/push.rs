@@ -18,7 +18,7 @@ use crate::{
 pub(crate) async fn run(context: &Context, args: Push) -> Outcome {
     let config = context.config()?;
     check_tree(&config, args.tree.as_deref())?;
-    let shown = Shown::new(context, &config, &args);
+    let shown = Shown::new(context, &config, args.itemize_changes, args.dry_run);
     let timeout = args.timeout.timeout;
     let request = Request::Push(request(args));
     let work = backend::ask(&config, request, |event| {
@@ -43,7 +43,7 @@ fn request(args: Push) -> control::Push {
 }
 
 /// What of the events is shown.
-struct Shown {
+pub(super) struct Shown {
     several_trees: bool,
     itemized: bool,
     in_words: bool,
@@ -51,16 +51,16 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(context: &Context, config: &Config, args: &Push) -> Self {
+    pub(super) fn new(context: &Context, config: &Config, itemized: bool, dry_run: bool) -> Self {
         Self {
             several_trees: config.trees.len() > 1,
-            itemized: args.itemize_changes,
-            in_words: args.dry_run || context.global.verbose > 0,
+            itemized,
+            in_words: dry_run || context.global.verbose > 0,
             stats: context.global.stats,
         }
     }
 
-    fn event(&self, context: &Context, event: Event) {
+    pub(super) fn event(&self, context: &Context, event: Event) {
         let terminal = &context.terminal;
         match event {
             Event::Progress(progress) => terminal.progress(&progress),

@@ -15,7 +15,7 @@ use sync_core::{
 use sync_fs::{
     DiskError, Source,
     scan::{Report, ScanError},
-    source::{Observation, Start, State},
+    source::{Observation, RolledBack, Start, State},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
@@ -23,7 +23,7 @@ use tracing::warn;
 use super::{
     directories::directories,
     error::with_causes,
-    publisher::{Command, Published},
+    publisher::{Command, GoBack, Published},
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -82,6 +82,21 @@ impl SourceThread {
             ..self.position
         };
         self.position
+    }
+
+    /// Goes back, unless the tree is not what that was planned for.
+    pub(super) fn go_back(&mut self, back: GoBack) -> Result<Option<RolledBack>, DiskError> {
+        if self.source.manifest().root() != back.base || self.source.check_root().is_err() {
+            return Ok(None);
+        }
+        let GoBack {
+            to,
+            changes,
+            needed,
+            now,
+            ..
+        } = back;
+        self.source.roll_back(to, &changes, needed, now).map(Some)
     }
 
     /// Records how a start found the tree, which it knew as `base`.

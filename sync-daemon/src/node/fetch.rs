@@ -136,7 +136,11 @@ async fn bytes(
     Ok(())
 }
 
-fn expand(bytes: Vec<u8>, compressed: bool, plain_length: u32) -> Result<Vec<u8>, SessionError> {
+pub(super) fn expand(
+    bytes: Vec<u8>,
+    compressed: bool,
+    plain_length: u32,
+) -> Result<Vec<u8>, SessionError> {
     let plain = if compressed {
         zstd::bulk::decompress(&bytes, plain_length as usize).map_err(|error| Malformed {
             what: "chunk",
@@ -318,13 +322,18 @@ fn read_piece(
     let mut plain = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];
     source.read_at(&mut plain, offset)?;
     let plain_length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
-    let squeezed = zstd::bulk::compress(&plain, LEVEL)
-        .ok()
-        .filter(|bytes| bytes.len() < plain.len());
-    let compressed = squeezed.is_some();
+    let (compressed, bytes) = squeeze(plain);
     Ok(FetchAnswer::Data {
         plain_length,
         compressed,
-        bytes: squeezed.unwrap_or(plain),
+        bytes,
     })
+}
+
+/// `plain` as it travels, and whether it is compressed.
+pub(super) fn squeeze(plain: Vec<u8>) -> (bool, Vec<u8>) {
+    let squeezed = zstd::bulk::compress(&plain, LEVEL)
+        .ok()
+        .filter(|bytes| bytes.len() < plain.len());
+    (squeezed.is_some(), squeezed.unwrap_or(plain))
 }

@@ -48,9 +48,11 @@ mod publisher;
 mod push;
 mod push_request;
 mod readiness;
+mod recall;
 mod receive;
 mod releases;
 mod report;
+mod rollback;
 mod scope;
 mod session;
 mod shared;
@@ -259,6 +261,7 @@ async fn answer(
         Request::Pause(pause) => shared.pause(&pause),
         Request::Resume(part) => shared.resume(&part),
         Request::Release { plan } => shared.release(&plan),
+        Request::Rollback(asked) => rollback::run(shared, asked, events).await,
         Request::History(asked) => past::history(shared, asked, events).await,
         Request::Reload => network::reload(shared),
     }?;

@@ -4,14 +4,21 @@
 //! It never talks to a peer. What it publishes is the newest settled state;
 //! sessions derive what their peers lack.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use sync_core::{
-    Epoch, Generation, Manifest, Position, RelPath, TreeName,
+    Change, ContentId, Epoch, Generation, Manifest, Mtime, Position, RelPath, Root as TreeRoot,
+    TreeName,
+    history::Origin,
     settle::{Pace, Settle},
     wire::PlanId,
 };
-use sync_fs::source::Observation;
+use sync_fs::{DiskError, replica::Aside, source::Observation};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
@@ -98,6 +105,32 @@ pub(super) enum Command {
     Settle(oneshot::Sender<()>),
     /// Number the state higher than this generation, and answer.
     Outdo(Generation, oneshot::Sender<()>),
+    /// Take the tree back and publish that as one generation. Answered with `None`
+    /// where the tree is not what the changes were made for.
+    GoBack(GoBack, oneshot::Sender<Result<Option<WentBack>, DiskError>>),
+}
+
+/// How a tree goes back.
+pub(super) struct GoBack {
+    /// The generation whose content it gets.
+    pub(super) to: Generation,
+    /// The root that the changes start from.
+    pub(super) base: TreeRoot,
+    pub(super) changes: Vec<Change>,
+    /// Contents in the staging directory.
+    pub(super) needed: BTreeSet<ContentId>,
+    /// The time that changed files get.
+    pub(super) now: Mtime,
+}
+
+/// How it went.
+pub(super) struct WentBack {
+    /// What was published.
+    pub(super) position: Position,
+    /// What was not as accepted.
+    pub(super) kept_aside: Vec<Aside>,
+    /// Where and why it stopped, if it did.
+    pub(super) stopped: Option<(RelPath, DiskError)>,
 }
 
 /// Runs one tree of the active.
@@ -241,6 +274,12 @@ impl Running {
             Command::Flush(answer) => (answer, true),
             Command::Settle(answer) => (answer, false),
             Command::Outdo(generation, answer) => return self.outdo(generation, answer).await,
+            Command::GoBack(back, answer) => {
+                let went = self.go_back(back).await?;
+                // Whoever asked may have gone.
+                let _ = answer.send(went);
+                return Ok(());
+            }
         };
         let marker = match &mut self.watch {
             Some((watch, _)) => watch.mark().inspect_err(|error| {
@@ -280,6 +319,26 @@ impl Running {
         // Whoever asked may have gone.
         let _ = answer.send(());
         Ok(())
+    }
+
+    /// What happens to the tree meanwhile is looked at afterwards, as ever.
+    async fn go_back(
+        &mut self,
+        back: GoBack,
+    ) -> Result<Result<Option<WentBack>, DiskError>, Stopped> {
+        let to = back.to;
+        let going = self.publisher.thread.run(move |tree| tree.go_back(back));
+        let rolled = match going.await? {
+            Ok(Some(rolled)) => rolled,
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.publish_from(Origin::Rollback(to)).await?;
+        Ok(Ok(Some(WentBack {
+            position: self.publisher.published.borrow().position,
+            kept_aside: rolled.kept_aside,
+            stopped: rolled.stopped,
+        })))
     }
 
     fn take_hints(&mut self, hints: impl IntoIterator<Item = Hint>) {

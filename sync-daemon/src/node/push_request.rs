@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sync_core::{Position, RelPath, TreeName, guard::MaxDelete, plan, wire::View};
+use sync_core::{Change, Position, RelPath, TreeName, guard::MaxDelete, plan, wire::View};
 use tokio::{
     sync::{broadcast::error::TryRecvError, mpsc::Sender},
     time::Instant,
@@ -118,7 +118,7 @@ pub(super) async fn run(
 }
 
 /// Refuses what is paused as a whole.
-fn refuse_paused(shared: &Shared, scope: &Scope) -> Result<(), Failure> {
+pub(super) fn refuse_paused(shared: &Shared, scope: &Scope) -> Result<(), Failure> {
     let paused = match scope {
         Scope::All => shared.pauses.whole().is_some(),
         Scope::Tree(tree) => shared.pauses.of(tree).all,
@@ -157,7 +157,7 @@ pub(super) async fn tell(events: &Sender<Event>, event: Event) {
 }
 
 /// The trees a request means.
-fn select_trees(shared: &Shared, scope: &Scope) -> Vec<ActiveTree> {
+pub(super) fn select_trees(shared: &Shared, scope: &Scope) -> Vec<ActiveTree> {
     let trees = scope.trees(shared);
     let active = trees.iter().filter_map(|tree| shared.active.get(tree));
     active.cloned().collect()
@@ -193,7 +193,7 @@ fn parse_limit(text: &str) -> Result<MaxDelete, Failure> {
 }
 
 /// Waits until everything written before is published.
-async fn settle(
+pub(super) async fn settle(
     trees: &[ActiveTree],
     events: &Sender<Event>,
 ) -> Result<Vec<(ActiveTree, Published)>, Failure> {
@@ -346,6 +346,32 @@ impl Goal {
         )
         .hint(format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan))
     }
+}
+
+/// Tells what `changes` would make of this node's own tree.
+pub(super) async fn tell_plan(
+    shared: &Shared,
+    current: &Published,
+    changes: &[Change],
+    begun: Instant,
+    events: &Sender<Event>,
+) {
+    let goal = Goal {
+        peer: shared.id,
+        peer_name: shared.config.node.name.to_string(),
+        tree: current.tree.clone(),
+        target: current.clone(),
+        heal: 0,
+        attempts: 0,
+    };
+    let mut tally = Tally::default();
+    for change in report::describe(&current.manifest, changes, |_| 0) {
+        tally.tell(&goal, &change, events).await;
+    }
+    let position = current.position;
+    tally
+        .tell_summary(&goal, position, begun, true, events)
+        .await;
 }
 
 /// Tells what a push would do, drift on the peers included; changes nothing.

@@ -20,7 +20,7 @@ use super::{
     fetch, handover, news, patch,
     peers::Link,
     push::Pusher,
-    receive,
+    recall, receive,
 };
 use crate::{
     failure::Failure,
@@ -243,6 +243,11 @@ async fn converse(
         Opening::Patch { tree } => patch::serve(shared, stream, &tree).await,
         Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
         Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
+        Opening::Recall {
+            tree,
+            contents,
+            only_ask,
+        } => recall::serve(shared, stream, &tree, contents, only_ask).await,
         Opening::Handover => handover::serve(shared, peer, theirs, stream).await,
         Opening::Report(report) => news::take(shared, peer, theirs, report),
         Opening::Deployed { tree } => deployed::serve(shared, stream, &tree).await,

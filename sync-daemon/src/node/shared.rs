@@ -2,7 +2,7 @@
 //! switches that requests turn.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -40,6 +40,9 @@ use crate::{
 /// Generations remembered for requests that are slow to read.
 pub(super) const REPORTS_MAX: usize = 256;
 
+/// Halted plans of rollbacks that may be released.
+const OFFERED_MAX: usize = 16;
+
 /// Everything a node's tasks have in common.
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -56,6 +59,10 @@ pub(super) struct Shared {
     /// Lets strangers join by invitation.
     pub(super) inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
+    /// One rollback at a time.
+    pub(super) rolling_back: tokio::sync::Mutex<()>,
+    /// Plans that were halted before anything was sent, and may be released.
+    offered: Mutex<VecDeque<PlanId>>,
     /// Where the configuration came from, to read it again.
     pub(super) config_file: Option<PathBuf>,
     /// Wakes the dialler before its backoff has passed.
@@ -104,6 +111,8 @@ impl Shared {
             releases: parts.releases,
             inviter: parts.inviter,
             hooks: parts.hooks,
+            rolling_back: tokio::sync::Mutex::new(()),
+            offered: Mutex::default(),
             config_file: parts.config_file,
             dial_now: Notify::new(),
             standing: Mutex::new(parts.standing),
@@ -311,7 +320,22 @@ impl Shared {
         Ok(())
     }
 
+    /// Lets an operator release a plan that was halted before anything was sent.
+    pub(super) fn offer_release(&self, plan: PlanId) {
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.retain(|known| *known != plan);
+        offered.push_back(plan);
+        if offered.len() > OFFERED_MAX {
+            offered.pop_front();
+        }
+    }
+
     fn is_halted(&self, plan: PlanId) -> bool {
+        let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        if offered.contains(&plan) {
+            return true;
+        }
+        drop(offered);
         let id = plan.to_string();
         super::status::of(self)
             .guard

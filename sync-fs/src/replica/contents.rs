@@ -17,10 +17,13 @@ use crate::{
 };
 
 pub(super) const STAGING: &[u8] = b"staging";
+/// Only going back works without one, and asks for nothing that needs it.
+const REPLICA_HAS_A_JOURNAL: &str = "a replica has a journal";
 
 #[derive(Debug)]
 pub(super) struct Contents {
-    journal: Journal,
+    /// None where contents are only staged.
+    journal: Option<Journal>,
     /// Finished files.
     staged: BTreeSet<ContentId>,
     /// Of these, the ones that no commit since they came has used up or can
@@ -51,10 +54,19 @@ impl Staged {
 impl Contents {
     pub(super) fn new(journal: Journal) -> Self {
         Self {
-            journal,
-            uncommitted: BTreeSet::new(),
-            staged: BTreeSet::new(),
+            journal: Some(journal),
             partials: true,
+            ..Self::staged_only(BTreeSet::new())
+        }
+    }
+
+    /// Only these, each as a file.
+    pub(super) fn staged_only(staged: BTreeSet<ContentId>) -> Self {
+        Self {
+            journal: None,
+            staged,
+            uncommitted: BTreeSet::new(),
+            partials: false,
             scratch: 0,
         }
     }
@@ -66,16 +78,27 @@ impl Contents {
     }
 
     pub(super) fn journal(&self) -> &Journal {
-        &self.journal
+        self.journal.as_ref().expect(REPLICA_HAS_A_JOURNAL)
     }
 
     pub(super) fn journal_mut(&mut self) -> &mut Journal {
-        &mut self.journal
+        self.journal.as_mut().expect(REPLICA_HAS_A_JOURNAL)
+    }
+
+    /// A content of the journal; none where it is not there.
+    pub(super) fn read_journalled(
+        &self,
+        content: &ContentId,
+    ) -> Result<Option<Vec<u8>>, DiskError> {
+        match &self.journal {
+            Some(journal) => journal.read(content),
+            None => Ok(None),
+        }
     }
 
     /// Where the content lies, if it is here.
     pub(super) fn place(&self, content: &ContentId) -> Option<Place> {
-        if self.journal.has(content) {
+        if self.journal.as_ref().is_some_and(|it| it.has(content)) {
             Some(Place::Journal)
         } else if self.staged.contains(content) {
             Some(Place::Staged)
@@ -90,12 +113,12 @@ impl Contents {
 
     /// Contents that no commit has used.
     pub(super) fn uncommitted(&self) -> u64 {
-        self.journal.uncommitted() + self.uncommitted.len() as u64
+        self.journal().uncommitted() + self.uncommitted.len() as u64
     }
 
     /// Takes a small content that was checked.
     pub(super) fn put(&mut self, id: ContentId, bytes: &[u8]) -> Result<(), JournalError> {
-        self.journal.append(id, bytes)
+        self.journal_mut().append(id, bytes)
     }
 
     /// A name of the staging directory that nobody uses.
@@ -186,7 +209,7 @@ fn fill(
     file: &HeldFile,
     entry: &FileEntry,
 ) -> Result<(), DiskError> {
-    match contents.journal.read(&entry.content)? {
+    match contents.read_journalled(&entry.content)? {
         // A write of this size meets a full disk as early as a reservation.
         Some(bytes) => file.write_all_at(&bytes, 0),
         None => {
@@ -233,7 +256,7 @@ pub(super) fn hash(file: &HeldFile) -> Result<Option<Hashed>, DiskError> {
 }
 
 /// Whether the file has this content, and holds still.
-pub(super) fn has_content(file: &HeldFile, content: ContentId) -> Result<bool, DiskError> {
+pub(crate) fn has_content(file: &HeldFile, content: ContentId) -> Result<bool, DiskError> {
     Ok(hash(file)?.is_some_and(|hashed| hashed.content == content))
 }
 
@@ -257,11 +280,11 @@ pub(super) fn staging(name: &[u8]) -> RelPath {
     path.expect("names of the staging directory are short and legal")
 }
 
-pub(super) fn finished_name(id: &ContentId) -> RelPath {
+pub(crate) fn finished_name(id: &ContentId) -> RelPath {
     staging(format!("c-{id}").as_bytes())
 }
 
-pub(super) fn partial_name(id: &ContentId) -> RelPath {
+pub(crate) fn partial_name(id: &ContentId) -> RelPath {
     staging(format!("p-{id}").as_bytes())
 }
 

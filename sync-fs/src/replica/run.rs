@@ -15,7 +15,7 @@ use sync_core::{
 use super::{
     apply::Pending,
     aside::{Aside, AsideRun},
-    contents::{Contents, dress, finished_name, write_out},
+    contents::{Contents, dress, finished_name, read_small, write_out},
     judge::{Content, History, Judge, has_content, seen_after_put, seen_never},
     prepared::Prepared,
 };
@@ -150,7 +150,14 @@ impl<'a> Run<'a> {
     /// cannot be read the order is merely the usual one.
     fn new_name(&self, entry: &Entry) -> Option<String> {
         let file = entry.as_file()?;
-        let bytes = self.contents.journal().read(&file.content).ok()??;
+        let journalled = self.contents.read_journalled(&file.content).ok()?;
+        let bytes = match journalled {
+            Some(bytes) => bytes,
+            None => {
+                let staged = self.work.open_file(&finished_name(&file.content)).ok()?;
+                read_small(&staged, file).ok()??
+            }
+        };
         artifact_name(&bytes)
     }
 

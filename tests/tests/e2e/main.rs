@@ -23,6 +23,7 @@ mod hooks;
 mod hostile;
 mod patches;
 mod quick_start;
+mod rollback;
 mod rsync_facts;
 mod setup;
 mod several;

@@ -311,6 +311,11 @@ impl Running {
 
     /// Makes the accepted state the published one.
     pub(super) async fn publish(&mut self) -> Result<(), Stopped> {
+        self.publish_from(Origin::Watch).await
+    }
+
+    /// The same, saying where it came from.
+    pub(super) async fn publish_from(&mut self, origin: Origin) -> Result<(), Stopped> {
         let epoch = self.publisher.epoch;
         let before = self.publisher.published.borrow().clone();
         let (manifest, position) = self
@@ -345,7 +350,7 @@ impl Running {
         if position != before.position || first {
             let recording = move |tree: &mut SourceThread| match first {
                 true => tree.record_start(before.manifest, times),
-                false => tree.record(&before.manifest, Origin::Watch, times),
+                false => tree.record(&before.manifest, origin, times),
             };
             self.publisher.thread.run(recording).await?;
         }
