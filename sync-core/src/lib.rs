@@ -20,6 +20,7 @@ mod glob;
 pub mod guard;
 pub mod history;
 pub mod journal;
+pub mod lease;
 pub mod limits;
 pub mod manifest;
 pub mod patch;

@@ -51,6 +51,7 @@ pub fn status(config: &Config) -> Result<Status, Failure> {
         drift: Vec::new(),
         drifted: 0,
         held: Vec::new(),
+        lease: None,
         hooks: hooks_at_rest(state_dir),
     })
 }

@@ -24,12 +24,14 @@ mod error;
 mod file;
 mod history;
 mod hooks;
+mod lease;
 mod listen;
 mod source;
 mod work_dir;
 
 pub use error::{ConfigError, Origin};
 pub use hooks::{HookCommand, HooksConfig};
+pub use lease::{Endpoint, LeaseConfig, LeaseTls};
 pub use listen::Listen;
 pub use source::VARIABLES;
 pub use work_dir::work_dir_beside;
@@ -64,6 +66,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What is run when something happens.
     pub hooks: HooksConfig,
+    /// What decides which node is active, if not a person.
+    pub lease: Option<LeaseConfig>,
     /// How much is kept of earlier generations.
     pub history: ArchiveLimits,
 }

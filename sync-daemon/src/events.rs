@@ -16,8 +16,9 @@ pub use drift::{Drift, DriftCause, DriftKind};
 pub use history::{GenerationOrigin, GenerationReport, PastAction, PastChange, PastStep};
 pub use hook::{Hook, HookOutcome, HookRun, HookStatus};
 pub use status::{
-    AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, PauseStatus,
-    PeerState, PeerStatus, Role, Status, TenantState, TenantStatus, TreeState, TreeStatus,
+    AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, LeaseStatus,
+    PauseStatus, PeerState, PeerStatus, Role, Status, TenantState, TenantStatus, TreeState,
+    TreeStatus,
 };
 
 /// Version of the JSON lines.

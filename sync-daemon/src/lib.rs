@@ -6,6 +6,7 @@
 pub mod at_rest;
 pub mod config;
 pub mod control;
+pub mod etcd;
 pub mod events;
 pub mod failure;
 pub mod history;

@@ -229,6 +229,12 @@ fn metrics(status: &Status) -> String {
                 .map_or(0.0, |verify| verify.unix_seconds as f64)
         }),
     );
+    let lease = status.lease.as_ref();
+    family(
+        "lease_held",
+        "Whether this node holds the lease that decides which is active.",
+        &lease.map_or(Vec::new(), |it| plain(flag(it.held)).into()),
+    );
     family(
         "hook_failed",
         "Whether the last run of a hook did not succeed.",
@@ -341,6 +347,7 @@ mod tests {
             drift: Vec::new(),
             drifted: 0,
             held: Vec::new(),
+            lease: None,
             hooks: Vec::new(),
         }
     }

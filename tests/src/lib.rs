@@ -10,6 +10,7 @@ pub mod binary;
 pub mod compare;
 pub mod corpus;
 pub mod deployer;
+pub mod etcd;
 pub mod hostile;
 pub mod lockstep;
 pub mod network;

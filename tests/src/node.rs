@@ -96,6 +96,8 @@ pub struct Node {
     log: PathBuf,
     /// The network namespace it runs in, if not the test's.
     host: Option<String>,
+    /// What its commands and its daemon find in their environment.
+    environment: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -131,6 +133,7 @@ impl Node {
             id: String::new(),
             log: home.join("daemon.log"),
             host: None,
+            environment: Vec::new(),
             daemon: None,
         };
         fs::create_dir_all(&node.tree).expect("the home can be written");
@@ -160,6 +163,7 @@ impl Node {
             id: String::new(),
             log: config.with_file_name("daemon.log"),
             host: None,
+            environment: Vec::new(),
             daemon: None,
         };
         let outcome = made.run(&["init", "--keep-config", "--role", role.name()]);
@@ -216,6 +220,11 @@ impl Node {
         self.host = Some(host.to_owned());
     }
 
+    /// Lets its commands and its daemon find a variable in their environment.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The binary with this node's configuration and `arguments`, not run yet.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -225,6 +234,7 @@ impl Node {
             None => Command::new(binary),
         };
         command.arg("-C").arg(&self.config).args(arguments);
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null());
         command
     }

@@ -14,7 +14,7 @@ use std::{
 use crate::steps::{cargo_command, finish};
 
 /// A program of the operating system: (program, Debian package, who wants it).
-const PROGRAMS: [(&str, &str, &str); 15] = [
+const PROGRAMS: [(&str, &str, &str); 17] = [
     ("cc", "build-essential", "the build of aws-lc and zstd"),
     (
         "rsync",
@@ -46,6 +46,8 @@ const PROGRAMS: [(&str, &str, &str); 15] = [
         "resource-agents",
         "the tests of the agent for Pacemaker",
     ),
+    ("faketime", "faketime", "those with a clock that jumps"),
+    ("etcd", "etcd-server", "the tests of a lease in etcd"),
     ("xmllint", "libxml2-utils", "that tester"),
 ];
 

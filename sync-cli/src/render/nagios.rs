@@ -1,7 +1,7 @@
 //! One line and an exit code for Nagios.
 
 use sync_daemon::events::{
-    DriftCause, HookStatus, PeerState, PeerStatus, Status, TreeState, TreeStatus,
+    DriftCause, HookStatus, LeaseStatus, PeerState, PeerStatus, Role, Status, TreeState, TreeStatus,
 };
 
 /// Lag above which a warning is given: far above any settle time.
@@ -74,6 +74,7 @@ fn findings(status: &Status) -> Vec<Finding> {
         let text = format!("conflict of roles with {}", conflict.peer);
         (Level::Critical, text)
     }));
+    found.extend(status.lease.as_ref().and_then(|it| lease(it, status.role)));
     found.extend(status.trees.iter().filter_map(tree));
     for peer in &status.peers {
         found.extend(
@@ -111,6 +112,15 @@ fn drifted(status: &Status, cause: DriftCause) -> Option<Finding> {
         DriftCause::Restored => format!("{count} restored by the deployer"),
     };
     (count > 0).then_some((Level::Warning, text))
+}
+
+fn lease(lease: &LeaseStatus, role: Role) -> Option<Finding> {
+    let detail = lease.detail.as_deref().unwrap_or("another node has it");
+    match (role, lease.held, &lease.detail) {
+        (Role::Active, false, _) => Some((Level::Critical, format!("no lease: {detail}"))),
+        (_, _, Some(detail)) => Some((Level::Warning, format!("lease: {detail}"))),
+        (_, _, None) => None,
+    }
 }
 
 fn hook(hook: &HookStatus) -> Option<Finding> {

@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_daemon::events::{
-    HaltedPlan, HeldPath, HookStatus, LastVerify, PauseStatus, PeerState, PeerStatus, Status,
-    TenantState, TenantStatus, TreeState, TreeStatus,
+    HaltedPlan, HeldPath, HookStatus, LastVerify, LeaseStatus, PauseStatus, PeerState, PeerStatus,
+    Status, TenantState, TenantStatus, TreeState, TreeStatus,
 };
 
 use super::{
@@ -17,6 +17,7 @@ use crate::terminal::{Line, Paint, or_dash};
 pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let mut lines = vec![head(status)];
     lines.extend(conflict(status));
+    lines.extend(status.lease.as_ref().map(lease));
     lines.extend(paused(status));
     lines.extend(status.pauses.iter().map(paused_part));
     let trees = status.trees.iter().flat_map(tree_and_tenants);
@@ -88,6 +89,20 @@ fn paused_part(pause: &PauseStatus) -> Line {
         None => format!("until `apim-sync resume {flag}`"),
     };
     Line::painted(Paint::Yellow, what).text(until)
+}
+
+fn lease(lease: &LeaseStatus) -> Line {
+    let line = Line::new(format!("lease {}  ", lease.key));
+    let line = match (lease.held, &lease.holder) {
+        (true, _) => {
+            let left = quantity::seconds(lease.seconds_left);
+            line.paint(Paint::Green, "held")
+                .text(format!(", for {left}"))
+        }
+        (false, Some(holder)) => line.text(format!("held by {holder}")),
+        (false, None) => line.paint(Paint::Red, "holder not known"),
+    };
+    with_detail(line, lease.detail.as_deref())
 }
 
 /// A heading and its lines, indented; nothing where there are none.
@@ -302,6 +317,7 @@ pub(crate) mod tests {
             drift: vec![],
             drifted: 0,
             held: vec![],
+            lease: None,
             hooks: vec![],
         }
     }

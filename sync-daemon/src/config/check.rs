@@ -20,7 +20,7 @@ use super::{
     TreeConfig, WatchConfig,
     file::{FileGuard, FileMetrics, FileNode, FilePeer, FileTree, FileWatch},
     history::history,
-    hooks,
+    hooks, lease,
     source::{Given, Source},
 };
 use crate::{
@@ -51,6 +51,7 @@ pub(super) fn config(source: &Source<'_>) -> Result<Config> {
         guard: guard(source, file.guard)?,
         metrics: metrics(source, file.metrics)?,
         hooks: hooks::check(source, file.hooks)?,
+        lease: lease::check(source, file.lease)?,
         history: history(source, file.history)?,
         node,
     })
@@ -253,7 +254,7 @@ fn guard(source: &Source<'_>, file: FileGuard) -> Result<Guard> {
     })
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     given: Option<Given<String>>,
     check: fn(&Given<String>) -> Result<T>,
 ) -> Result<Option<T>> {

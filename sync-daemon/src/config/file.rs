@@ -20,6 +20,7 @@ pub(super) struct FileConfig {
     pub(super) metrics: FileMetrics,
     #[serde(default)]
     pub(super) hooks: FileHooks,
+    pub(super) lease: Option<FileLease>,
     #[serde(default)]
     pub(super) history: FileHistory,
 }
@@ -100,4 +101,15 @@ pub(super) struct FileHooks {
     pub(super) on_halt: Option<Spanned<Vec<String>>>,
     pub(super) on_drift: Option<Spanned<Vec<String>>>,
     pub(super) deadline_s: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileLease {
+    pub(super) endpoints: Spanned<Vec<String>>,
+    pub(super) key: Spanned<String>,
+    pub(super) ttl_s: Option<Spanned<u64>>,
+    pub(super) ca_file: Option<Spanned<String>>,
+    pub(super) certificate_file: Option<Spanned<String>>,
+    pub(super) key_file: Option<Spanned<String>>,
 }

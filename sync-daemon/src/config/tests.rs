@@ -259,3 +259,53 @@ fn hooks_are_programs_with_an_absolute_path() {
         assert!(refusal.contains(said), "{wrong}: {refusal}");
     }
 }
+
+#[test]
+fn a_lease_says_where_etcd_is_and_by_which_files() {
+    let with = |lease: &str| format!("{GOOD}\n[lease]\nkey = \"/pair\"\n{lease}\n");
+    let tls = "endpoints = [\"https://e1:2379/\", \"http://[::1]:2379\"]\nca_file = \"/ca.pem\"\nttl_s = 5";
+    let config = Config::from_text(&with(tls), Path::new("c.toml")).unwrap();
+    let lease = config.lease.unwrap();
+    let ends: Vec<_> = lease
+        .endpoints
+        .iter()
+        .map(|it| (it.address.to_string(), it.tls))
+        .collect();
+    assert_eq!(
+        ends,
+        [("e1:2379".into(), true), ("[::1]:2379".into(), false)]
+    );
+    assert_eq!((lease.key.as_str(), lease.ttl.as_secs()), ("/pair", 5));
+    assert_eq!(lease.tls.unwrap().ca_file, Path::new("/ca.pem"));
+    for (wrong, said) in [
+        ("endpoints = []", "lease.endpoints: give 1 to 16 members"),
+        (
+            "endpoints = [\"e1:2379\"]",
+            "begins with neither http:// nor https://",
+        ),
+        ("endpoints = [\"http://e1\"]", "the port is missing"),
+        (
+            "endpoints = [\"https://e1:1\"]",
+            "an https member needs `ca_file`",
+        ),
+        (
+            "endpoints = [\"http://e1:1\"]\nca_file = \"/ca.pem\"",
+            "no https member",
+        ),
+        (
+            "endpoints = [\"https://e1:1\"]\nca_file = \"/a\"\nkey_file = \"/k\"",
+            "belong together",
+        ),
+        (
+            "endpoints = [\"http://e1:1\"]\nttl_s = 4",
+            "lease.ttl_s: 4 is not within 5 to 300",
+        ),
+        (
+            "endpoints = [\"http://e1:1\"]\npassword = \"x\"",
+            "unknown key `password` in [lease]",
+        ),
+    ] {
+        let refusal = refusal(&with(wrong));
+        assert!(refusal.contains(said), "{wrong}: {refusal}");
+    }
+}

@@ -65,6 +65,9 @@ pub struct Status {
     pub drifted: u64,
     /// Paths on this active that are not sent for now.
     pub held: Vec<HeldPath>,
+    /// The lease that decides which node is active, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// The hooks that were run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookStatus>,
@@ -93,6 +96,22 @@ pub struct ConflictStatus {
     pub peer_epoch: u64,
     /// What it means and what to do.
     pub detail: String,
+}
+
+/// The lease that decides which node is active.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Its key in etcd.
+    pub key: String,
+    /// Whether this node holds it, and so may send.
+    pub held: bool,
+    /// Who holds it, as far as is known.
+    pub holder: Option<String>,
+    /// How long this node may still send without another renewal.
+    pub seconds_left: f64,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Whether a tree can be synchronised.

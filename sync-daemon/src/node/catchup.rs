@@ -66,6 +66,10 @@ pub(super) async fn serve(
                 .await?;
             return Ok(());
         }
+        if let Some(refusal) = shared.without_lease() {
+            stream.send(&Reply::Refused(refusal)).await?;
+            return Ok(());
+        }
         let problem = active.published.borrow().problem.clone();
         if let Some(problem) = problem {
             stream

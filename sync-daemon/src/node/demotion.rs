@@ -127,6 +127,7 @@ async fn flush<'a>(
         let why = Refusal::Unable(why);
         return Err(refusal_failure(&why, &doing).hint("`apim-sync resume` lets it go on"));
     }
+    shared.refuse_without_lease(&doing)?;
     for tree in shared.active.values() {
         let barrier = tokio::time::timeout(FLUSH_WITHIN, tree.barrier(Command::Flush));
         let flushed = barrier.await.map_err(|_| late())?;

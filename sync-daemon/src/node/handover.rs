@@ -150,6 +150,7 @@ async fn send_everything(
         let why = format!("{why} on the active (`apim-sync resume` there)");
         return Ok(Err(Refusal::Unable(why)));
     }
+    let _handing = shared.hand_to(peer);
     let deadline = Instant::now() + FLUSH_WITHIN;
     for tree in shared.active.values() {
         let barrier = tree.barrier(Command::Flush);

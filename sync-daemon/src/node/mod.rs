@@ -35,6 +35,7 @@ mod fetch;
 mod handover;
 mod hooks;
 mod keeper;
+mod lease;
 mod network;
 mod news;
 mod open;
@@ -85,6 +86,8 @@ pub struct Node {
     current: watch::Receiver<Current>,
     stop: Arc<Notify>,
     stints: JoinSet<Result<(), Failure>>,
+    /// What works over all stints.
+    beside: JoinSet<()>,
 }
 
 /// Answers requests about a [`Node`]; cheap to clone and to share.
@@ -106,6 +109,7 @@ impl Node {
         config_file: Option<std::path::PathBuf>,
         mode: NodeMode,
     ) -> Result<Self, Failure> {
+        let etcd = lease::client(&config)?;
         let base = Arc::new(open::base(config, config_file, mode)?);
         let first = Stint::open(&base).await?;
         let (sender, current) = watch::channel(Current::Open(Arc::clone(&first.shared)));
@@ -120,12 +124,18 @@ impl Node {
             sender,
             Arc::clone(&stop),
         ));
-        Ok(Self {
+        let mut node = Self {
             base,
             current,
             stop,
             stints,
-        })
+            beside: JoinSet::new(),
+        };
+        if let (NodeMode::Daemon, Some(etcd)) = (mode, etcd) {
+            let lease = Arc::clone(&node.base.lease);
+            node.beside.spawn(lease::run(lease, etcd, node.handle()));
+        }
+        Ok(node)
     }
 
     /// Who answers requests, through every change of role.
@@ -179,6 +189,7 @@ impl Node {
     /// When a tree's state cannot be saved; nothing that was acknowledged is
     /// lost by that.
     pub async fn stop(mut self) -> Result<(), Failure> {
+        self.beside.shutdown().await;
         self.stop.notify_one();
         self.base.hooks.stop();
         let stopped = self.stints.join_next().await;

@@ -34,6 +34,7 @@ use super::{
     tenants,
 };
 use crate::{
+    failure::{Failure, FailureKind},
     identity::NodeId,
     pauses::Held,
     transport::{Connection, Traffic},
@@ -99,7 +100,11 @@ impl Pusher {
                 base = Some(round.base);
             } else if let Some(released) = self.judge(&round) {
                 let generation = round.target.position.generation;
-                base = self.send_round(round, released, ask_first).await?;
+                base = tokio::select! {
+                    sent = self.send_round(round, released, ask_first) => sent?,
+                    // What is under way is cut off with the connection.
+                    () = self.shared.must_stop(&self.peer) => return Err(self.term_over()),
+                };
                 if base.is_some() {
                     (stands_at, sent_but_held) = (generation, held);
                 }
@@ -110,6 +115,11 @@ impl Pusher {
                 base = Some(round.base);
             }
         }
+    }
+
+    fn term_over(&self) -> SessionError {
+        let message = "sending: this node's lease has ended in the middle of a generation";
+        SessionError::Local(Failure::new(FailureKind::Role, message))
     }
 
     /// Makes sure that what is published next has a higher number than what the
@@ -138,10 +148,15 @@ impl Pusher {
                     *sent != root || *held != self.shared.pauses.of(&self.tree.name)
                 });
             let wanted = self.heal_is_wanted() || (differs && self.shared.sends_unasked());
-            if wanted && target.can_be_sent() && !self.shared.is_held(&self.tree.name) {
+            if wanted
+                && target.can_be_sent()
+                && !self.shared.is_held(&self.tree.name)
+                && self.shared.may_send_to(&self.peer)
+            {
                 return Ok(target);
             }
             tokio::select! {
+                () = self.shared.lease.changed() => {}
                 changed = published.changed() => changed.map_err(|_| Stopped)?,
                 _ = changes.changed() => {}
                 () = self.shared.pauses.changed() => {}

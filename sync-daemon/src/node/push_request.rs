@@ -63,6 +63,7 @@ pub(super) async fn run(
     let _limit = limit.map(|limit| shared.limit_deletions(limit));
     if !push.dry_run {
         refuse_paused(shared, &scope)?;
+        shared.refuse_without_lease("pushing")?;
     }
     let mut reports = shared.reports.subscribe();
     let targets = settle(&trees, events).await?;

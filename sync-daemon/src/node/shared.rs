@@ -20,7 +20,7 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    NodeMode, active::ActiveTree, hooks::Hooks, passive::PassiveTree, peers::Peers,
+    NodeMode, active::ActiveTree, hooks::Hooks, lease::Lease, passive::PassiveTree, peers::Peers,
     publisher::Published, releases::Releases, report::PushReport, scope::Scope,
     tenants::TenantsByTree,
 };
@@ -63,6 +63,9 @@ pub(super) struct Shared {
     pub(super) rolling_back: tokio::sync::Mutex<()>,
     /// Plans that were halted before anything was sent, and may be released.
     offered: Mutex<VecDeque<PlanId>>,
+    pub(super) lease: Arc<Lease>,
+    /// The peer that takes over and is sent everything for that.
+    pub(super) handing_to: watch::Sender<Option<NodeId>>,
     /// Where the configuration came from, to read it again.
     pub(super) config_file: Option<PathBuf>,
     /// Wakes the dialler before its backoff has passed.
@@ -85,6 +88,7 @@ pub(super) struct Parts {
     pub(super) config_file: Option<PathBuf>,
     pub(super) inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
+    pub(super) lease: Arc<Lease>,
     pub(super) id: NodeId,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
@@ -113,6 +117,8 @@ impl Shared {
             hooks: parts.hooks,
             rolling_back: tokio::sync::Mutex::new(()),
             offered: Mutex::default(),
+            lease: parts.lease,
+            handing_to: watch::Sender::new(None),
             config_file: parts.config_file,
             dial_now: Notify::new(),
             standing: Mutex::new(parts.standing),

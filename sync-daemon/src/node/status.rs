@@ -60,6 +60,10 @@ pub(super) fn of(shared: &Shared) -> Status {
         drift: drift::of(shared, &peers),
         drifted: drift::count(shared, &peers),
         held: shared.active.values().flat_map(held).collect(),
+        lease: shared.lease.status(|id| match *id == shared.id {
+            true => shared.config.node.name.to_string(),
+            false => shared.peer_name(id),
+        }),
         hooks: shared.hooks.status(),
         guard,
     }

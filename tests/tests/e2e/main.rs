@@ -21,6 +21,7 @@ mod heavy;
 mod history;
 mod hooks;
 mod hostile;
+mod lease;
 mod patches;
 mod quick_start;
 mod rollback;
