@@ -8,9 +8,15 @@
 //! be without again when they are deleted. What is told apart here was observed by
 //! the caller; where nothing speaks for the deployer, it was a hand.
 
+mod heals;
+mod held;
+
 use bincode::{Decode, Encode};
 
 use crate::{content::ContentId, entry::Entry, path::RelPath};
+
+pub use heals::Heals;
+pub use held::{Actions, Found, held_plan};
 
 /// Names looked at for a file that the deployer moved away: it takes the first
 /// free one, and nobody keeps so many.
@@ -36,6 +42,33 @@ pub enum Cause {
     Rejected,
     /// The deployer wrote again what a generation had deleted.
     Restored,
+}
+
+/// What a passive does about what a hand changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// Tell it. The path's next generation replaces it, and keeps it aside.
+    #[default]
+    Alert,
+    /// Have the active replace it within seconds, and keep it aside.
+    Heal,
+    /// Take nothing that would replace it until a person has decided.
+    Hold,
+}
+
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Alert, Self::Heal, Self::Hold];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Heal => "heal",
+            Self::Hold => "hold",
+        }
+    }
 }
 
 /// What is known of a path in a synapse tree that is not as agreed.

@@ -110,6 +110,14 @@ pub enum Opening {
         /// Whether only to say which are there.
         only_ask: bool,
     },
+    /// Passive to active: «send these paths again, at most [`REPORT_PATHS_MAX`]: they
+    /// are not as agreed here, and my policy is to heal that». Not answered.
+    Mend {
+        /// The tree.
+        tree: TreeName,
+        /// The paths.
+        paths: Vec<RelPath>,
+    },
 }
 
 /// Contents in one [`Opening::Recall`].
@@ -378,6 +386,14 @@ pub enum Refusal {
     Superseded,
     /// The message broke the protocol.
     Protocol(String),
+    /// Version 2: the receiver's policy holds what somebody changed there, until a
+    /// person decides.
+    Held {
+        /// What `release` takes.
+        plan: PlanId,
+        /// Paths that would be replaced or deleted.
+        paths: u64,
+    },
 }
 
 /// Which picture of a tree to look into.

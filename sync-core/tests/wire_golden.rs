@@ -174,6 +174,10 @@ fn openings() -> Vec<Opening> {
             contents: vec![ContentId([0xcc; 32])],
             only_ask: true,
         },
+        Opening::Mend {
+            tree: tree(),
+            paths: vec![path("b/a.xml"), path("c")],
+        },
     ]
 }
 
@@ -212,6 +216,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Unable("disk full".into()),
         Refusal::Superseded,
         Refusal::Protocol("bytes left over".into()),
+        Refusal::Held {
+            plan: PlanId([8; 8]),
+            paths: 300,
+        },
     ]
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sync_core::{Preset, TreeName, exclude::Rules, guard::Guard};
+use sync_core::{Preset, TreeName, drift::Policy, exclude::Rules, guard::Guard};
 pub use sync_fs::archive::ArchiveLimits;
 
 use crate::{
@@ -101,6 +101,8 @@ pub struct TreeConfig {
     pub work_dir: Option<PathBuf>,
     /// How often the hot deployer polls; none in a tree that no deployer reads.
     pub deploy_interval: Option<Duration>,
+    /// What its passive does about what a hand changed there.
+    pub drift: Policy,
 }
 
 /// `[watch]`.

@@ -222,13 +222,21 @@ fn halted(plan: &HaltedPlan) -> [Line; 2] {
         Some(tenant) => format!("tenant {tenant} of {}", plan.tree),
         None => plan.tree.clone(),
     };
-    let what = format!(
-        " plan {}: would delete {} of {} of {whose} on {}",
-        plan.plan,
-        quantity::count(plan.deletions),
-        quantity::files(plan.files),
-        plan.peer
-    );
+    let what = match plan.drifted {
+        0 => format!(
+            " plan {}: would delete {} of {} of {whose} on {}",
+            plan.plan,
+            quantity::count(plan.deletions),
+            quantity::files(plan.files),
+            plan.peer
+        ),
+        paths => format!(
+            " plan {}: would replace {} of {whose} changed on {}",
+            plan.plan,
+            quantity::counted(paths, "path", "paths"),
+            plan.peer
+        ),
+    };
     let release = format!("  approve it with: apim-sync release {}", plan.plan);
     [
         Line::painted(Paint::Red, "halted").text(what),
@@ -371,6 +379,7 @@ peers
             tenant: Some("7".into()),
             deletions: 4,
             files: 4,
+            drifted: 0,
         });
         let text = shown(&status);
         for expected in [
@@ -396,6 +405,7 @@ peers
             tenant: None,
             deletions: 120,
             files: 400,
+            drifted: 0,
         });
         status.drift.extend(
             (0..22).map(|n| drifted(&format!("{n}.xml"), DriftCause::Rejected, DriftKind::Edited)),

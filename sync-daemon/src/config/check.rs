@@ -8,6 +8,7 @@ use std::{
 
 use sync_core::{
     Preset, TreeName,
+    drift::Policy,
     exclude::{RuleError, Rules},
     guard::Guard,
     limits::{PEERS_MAX, TREES_MAX},
@@ -44,8 +45,13 @@ pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 pub(super) fn config(source: &Source<'_>) -> Result<Config> {
     let file = source.parse()?;
     let node = node(source, file.node)?;
+    let drift = source.text_or_none("drift.policy", file.drift.policy)?;
+    let defaults = TreeDefaults {
+        state_dir: &node.state_dir,
+        drift: optional(drift, policy)?.unwrap_or_default(),
+    };
     Ok(Config {
-        trees: trees(source, &node.state_dir, file.trees)?,
+        trees: trees(source, &defaults, file.trees)?,
         peers: peers(source, &node.name, file.peers)?,
         watch: watch(source, file.watch)?,
         guard: guard(source, file.guard)?,
@@ -76,7 +82,17 @@ fn metrics(source: &Source<'_>, file: FileMetrics) -> Result<Option<Listen>> {
     )
 }
 
-fn trees(source: &Source<'_>, state_dir: &Path, files: Vec<FileTree>) -> Result<Vec<TreeConfig>> {
+/// What holds for every tree that says nothing else.
+struct TreeDefaults<'a> {
+    state_dir: &'a Path,
+    drift: Policy,
+}
+
+fn trees(
+    source: &Source<'_>,
+    defaults: &TreeDefaults<'_>,
+    files: Vec<FileTree>,
+) -> Result<Vec<TreeConfig>> {
     if files.is_empty() {
         return Err(source.refused("tree", "there is no [[tree]]: nothing to synchronise"));
     }
@@ -85,7 +101,7 @@ fn trees(source: &Source<'_>, state_dir: &Path, files: Vec<FileTree>) -> Result<
     }
     let mut trees: Vec<TreeConfig> = Vec::with_capacity(files.len());
     for file in files {
-        let tree = tree(source, state_dir, &trees, file)?;
+        let tree = tree(source, defaults, &trees, file)?;
         trees.push(tree);
     }
     for tree in &trees {
@@ -96,7 +112,7 @@ fn trees(source: &Source<'_>, state_dir: &Path, files: Vec<FileTree>) -> Result<
 
 fn tree(
     source: &Source<'_>,
-    state_dir: &Path,
+    defaults: &TreeDefaults<'_>,
     before: &[TreeConfig],
     file: FileTree,
 ) -> Result<TreeConfig> {
@@ -116,11 +132,15 @@ fn tree(
             None => None,
         },
         deploy_interval: deploy_interval(source, preset, file.deploy_interval_s)?,
+        drift: match file.drift {
+            Some(value) => policy(&source.in_file("tree.drift", value))?,
+            None => defaults.drift,
+        },
     };
     if before.iter().any(|other| other.name == tree.name) {
         return Err(name.refused(format!("another tree is named `{}` already", tree.name)));
     }
-    check_apart(&path, &tree, state_dir, before)?;
+    check_apart(&path, &tree, defaults.state_dir, before)?;
     Ok(tree)
 }
 
@@ -298,6 +318,14 @@ fn preset(given: &Given<String>) -> Result<Preset> {
         given.refused(format!(
             "`{value}` is none of `synapse`, `tenants` and `plain`"
         ))
+    })
+}
+
+fn policy(given: &Given<String>) -> Result<Policy> {
+    let found = Policy::ALL.into_iter().find(|it| it.name() == given.value);
+    found.ok_or_else(|| {
+        let value = sync_core::path::escape(given.value.as_bytes());
+        given.refused(format!("`{value}` is none of `alert`, `heal` and `hold`"))
     })
 }
 

@@ -17,6 +17,8 @@ pub(super) struct FileConfig {
     #[serde(default)]
     pub(super) guard: FileGuard,
     #[serde(default)]
+    pub(super) drift: FileDrift,
+    #[serde(default)]
     pub(super) metrics: FileMetrics,
     #[serde(default)]
     pub(super) hooks: FileHooks,
@@ -46,6 +48,7 @@ pub(super) struct FileTree {
     pub(super) include: Vec<Spanned<String>>,
     pub(super) work_dir: Option<Spanned<String>>,
     pub(super) deploy_interval_s: Option<Spanned<u64>>,
+    pub(super) drift: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +87,12 @@ pub(super) struct FileHistory {
 pub(super) enum FileBytes {
     Number(u64),
     Text(String),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileDrift {
+    pub(super) policy: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -21,6 +21,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("watch.rescan_s", "APIM_SYNC_RESCAN_S"),
     ("guard.max_delete", "APIM_SYNC_GUARD_MAX_DELETE"),
     ("guard.min_files", "APIM_SYNC_GUARD_MIN_FILES"),
+    ("drift.policy", "APIM_SYNC_DRIFT_POLICY"),
     ("history.generations", "APIM_SYNC_HISTORY_GENERATIONS"),
     ("history.bytes", "APIM_SYNC_HISTORY_BYTES"),
 ];

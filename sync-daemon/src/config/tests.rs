@@ -53,6 +53,23 @@ fn a_full_file_is_taken_with_defaults_for_the_rest() {
 }
 
 #[test]
+fn the_policy_for_drift_is_the_trees_own_or_that_for_all() {
+    let policy = |text: &str| {
+        let config = Config::from_text(text, Path::new("c.toml")).unwrap();
+        config.trees[0].drift
+    };
+    assert_eq!(policy(GOOD), Policy::Alert);
+    let for_all = format!("{GOOD}[drift]\npolicy = \"hold\"\n");
+    assert_eq!(policy(&for_all), Policy::Hold);
+    let own = for_all.replace("exclude = ", "drift = \"heal\"\nexclude = ");
+    assert_eq!(policy(&own), Policy::Heal);
+    assert_eq!(
+        refusal(&for_all.replace("hold", "ignore")),
+        "c.toml:22: drift.policy: `ignore` is none of `alert`, `heal` and `hold`"
+    );
+}
+
+#[test]
 fn only_a_tree_that_a_deployer_reads_has_its_interval() {
     let with = |line: &str| GOOD.replace("exclude = ", &format!("{line}\nexclude = "));
     let interval = |text: &str| {

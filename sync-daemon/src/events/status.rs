@@ -273,7 +273,7 @@ pub struct GuardStatus {
     pub plans: Vec<HaltedPlan>,
 }
 
-/// A plan that the deletion guard halted.
+/// A plan that is halted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HaltedPlan {
     /// What `release` takes, in hexadecimal.
@@ -289,6 +289,18 @@ pub struct HaltedPlan {
     pub deletions: u64,
     /// Files in the tree before.
     pub files: u64,
+    /// Paths that somebody changed on the passive and that it would replace, where
+    /// that is what halts it, and not the deletion guard.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drifted: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that `skip_serializing_if` wants"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A path of this active that is not sent for now.

@@ -97,12 +97,7 @@ pub(super) async fn serve(
 fn outcome(known: &PeerTree, heal: u64, root: Option<Root>) -> Option<Reply> {
     let judged = known.heal_judged >= heal;
     if let (Some(halt), true) = (&known.halt, judged) {
-        let (plan, deletions, files) = (halt.plan, halt.deletions, halt.files);
-        return Some(Reply::Refused(Refusal::Guard {
-            plan,
-            deletions,
-            files,
-        }));
+        return Some(Reply::Refused(halt.refusal()));
     }
     if let (Some(refusal), true) = (&known.refusal, judged) {
         return Some(Reply::Refused(refusal.clone()));

@@ -97,6 +97,9 @@ pub(super) fn describe(refusal: &Refusal) -> String {
         } => format!(
             "the peer's deletion guard halted plan {plan}: it would delete {deletions} of {files} files"
         ),
+        Refusal::Held { plan, paths } => format!(
+            "plan {plan} is held: it would replace paths that were changed on the passive ({paths})"
+        ),
         Refusal::NotEmpty { differences } => format!(
             "the passive's tree was never synchronised and holds other files ({differences} paths would be replaced or deleted)"
         ),
@@ -138,6 +141,10 @@ pub(super) fn refusal_failure(refusal: &Refusal, doing: &str) -> Failure {
         Refusal::Guard { plan, .. } => (
             FailureKind::Halted,
             Some(format!("if these deletions are meant: `apim-sync release {plan}`")),
+        ),
+        Refusal::Held { plan, .. } => (
+            FailureKind::Halted,
+            Some(format!("to replace them, kept aside: `apim-sync release {plan}`")),
         ),
         Refusal::NotEmpty { .. } => (
             FailureKind::Halted,

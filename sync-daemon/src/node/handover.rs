@@ -190,11 +190,7 @@ pub(super) fn everything_sent(shared: &Shared, peer: Option<&Peer>) -> Option<Re
         }
         let known = peer.trees.get(name)?;
         if let Some(halt) = &known.halt {
-            return Some(Err(Refusal::Guard {
-                plan: halt.plan,
-                deletions: halt.deletions,
-                files: halt.files,
-            }));
+            return Some(Err(halt.refusal()));
         }
         if let Some(refusal) = &known.refusal {
             return Some(Err(refusal.clone()));

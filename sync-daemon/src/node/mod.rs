@@ -33,6 +33,7 @@ mod error;
 mod fencing;
 mod fetch;
 mod handover;
+mod healing;
 mod hooks;
 mod keeper;
 mod lease;

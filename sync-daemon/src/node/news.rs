@@ -7,9 +7,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sync_core::{
-    RelPath,
+    RelPath, TreeName,
     drift::Cause,
-    wire::{DriftedPath, Opening, PathBudget, TreeReport, VERSION_OF_REPORTS, deployed_reports},
+    wire::{
+        DriftedPath, Opening, PathBudget, REPORT_PATHS_MAX, TreeReport, VERSION_OF_REPORTS,
+        deployed_reports,
+    },
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::{debug, info, warn};
@@ -68,6 +71,9 @@ impl Reporter {
                 if let Err(error) = self.tell().await {
                     return error;
                 }
+                if let Err(error) = self.ask_to_mend().await {
+                    return error;
+                }
                 told = Some(news);
             }
             if changes.changed().await.is_err() {
@@ -76,17 +82,32 @@ impl Reporter {
         }
     }
 
+    /// Asks the active for what a hand changed, where the policy is to heal that.
+    async fn ask_to_mend(&self) -> Result<(), SessionError> {
+        let paths = self.tree.to_heal();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let tree = self.tree.name.clone();
+        info!(%tree, paths = paths.len(), "asking the active to heal drift");
+        self.send(&Opening::Mend { tree, paths }).await
+    }
+
+    async fn send(&self, opening: &Opening) -> Result<(), SessionError> {
+        let _turn = self.turn.acquire().await.map_err(|_| Stopped)?;
+        let mut stream = self.connection.open().await?;
+        stream.send(opening).await?;
+        stream.finish().await?;
+        stream.delivered().await?;
+        Ok(())
+    }
+
     async fn tell(&mut self) -> Result<(), SessionError> {
-        let turn = Arc::clone(&self.turn);
-        let _turn = turn.acquire().await.map_err(|_| Stopped)?;
         let (report, deployed) = {
             let state = self.tree.state.borrow();
             (self.report(&state), state.deployed.count)
         };
-        let mut stream = self.connection.open().await?;
-        stream.send(&Opening::Report(report)).await?;
-        stream.finish().await?;
-        stream.delivered().await?;
+        self.send(&Opening::Report(report)).await?;
         self.deployed_told = deployed;
         Ok(())
     }
@@ -144,6 +165,28 @@ pub(super) fn take(
             unix_seconds: now,
         }));
     });
+    Ok(())
+}
+
+/// The active's side: has the pusher send paths again that a hand changed there.
+pub(super) fn mend(
+    shared: &Shared,
+    peer: NodeId,
+    theirs: &Greeting,
+    tree: &TreeName,
+    paths: Vec<RelPath>,
+) -> Result<(), SessionError> {
+    if paths.len() > REPORT_PATHS_MAX {
+        return Err(SessionError::protocol("a request to mend without bounds"));
+    }
+    let expected = !theirs.hello.active && shared.active.contains_key(tree);
+    if expected {
+        let name = shared.peer_name(&peer);
+        info!(peer = %name, %tree, paths = paths.len(), "healing drift, as the passive asks");
+        shared
+            .peers
+            .update_tree(&peer, tree, |known| known.want_mended(paths));
+    }
     Ok(())
 }
 

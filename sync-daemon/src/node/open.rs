@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use sync_core::{Epoch, Manifest, TreeName};
+use sync_core::{Epoch, Manifest, TreeName, drift::Policy};
 use sync_fs::{
     Replica, Source,
     lock::{LockError, StateLock},
@@ -37,6 +37,7 @@ use super::{
     deploying::Deploying,
     drift::DriftWatch,
     error::with_causes,
+    healing::Healing,
     hooks::Hooks,
     keeper,
     lease::Lease,
@@ -291,6 +292,7 @@ impl Trees {
             if self.mode == NodeMode::Daemon {
                 let (looks, queue) = mpsc::channel(COMMANDS_MAX);
                 passive.deploying = tree.deploy_interval.map(Deploying::new);
+                passive.healing = (tree.drift == Policy::Heal).then(Healing::new);
                 let watch = DriftWatch {
                     tree: passive.clone(),
                     root: tree.path.clone(),
@@ -399,6 +401,7 @@ async fn open_replica(
 ) -> Result<PassiveTree, Failure> {
     let options = replica_options(config, tree, &work_dir);
     make_new_root(tree, &work_dir)?;
+    let policy = tree.drift;
     let open = move || {
         stint::begin_passive(&work_dir)?;
         let (mut replica, recovery) = Replica::open(options)?;
@@ -406,7 +409,7 @@ async fn open_replica(
         if recovery.basis == Basis::New {
             replica.adopt(&mut |_| ControlFlow::Continue(()))?;
         }
-        Ok::<_, OpenError>(ReplicaThread::new(replica, recovery.root_replaced))
+        Ok::<_, OpenError>(ReplicaThread::new(replica, recovery.root_replaced, policy))
     };
     let thread = TreeThread::start(tree.name.as_str(), open)
         .await

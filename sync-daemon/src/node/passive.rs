@@ -12,13 +12,15 @@ use std::{
 use sync_core::{
     Generation, Manifest, Position, RelPath, TreeName,
     deploy::Covered,
+    drift::Policy,
     guard::Verdict,
     wire::{PlanId, Refusal, TreeStatus},
 };
 use sync_fs::{
     Replica,
     replica::{
-        AdoptError, Applied, CheckpointError, Committed, Drifted, Intake, LargeIntake, Unsaved,
+        AdoptError, Applied, CheckpointError, Committed, Drifted, Held, Intake, LargeIntake,
+        Unsaved,
     },
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -31,6 +33,7 @@ use super::{
     deploying::{DeployedState, Deploying},
     directories::directories,
     error::with_causes,
+    healing::Healing,
     peers::Halt,
     releases::Releases,
 };
@@ -54,6 +57,8 @@ pub(super) struct ReplicaThread {
     drifted: Vec<RelPath>,
     /// Whether the tree's root is not the directory that was synchronised.
     replaced: bool,
+    /// What is done about what a hand changed.
+    policy: Policy,
 }
 
 /// How far a generation has come in.
@@ -103,6 +108,8 @@ pub(super) struct PassiveTree {
     /// Watches over the deployer; none where no deployer reads the tree, or no
     /// daemon runs.
     pub(super) deploying: Option<Arc<Deploying>>,
+    /// What was healed lately; none where the policy is not to heal.
+    pub(super) healing: Option<Arc<Healing>>,
     /// Whether files that were never synchronised may be replaced.
     replacing: Arc<AtomicBool>,
 }
@@ -123,6 +130,11 @@ pub(super) struct Released {
 }
 
 impl Released {
+    /// Whether this plan was released.
+    fn has(&self, plan: PlanId) -> bool {
+        self.by_active == Some(plan) || self.here.contains(plan)
+    }
+
     /// The id under which the plan just judged was released.
     fn of(&self, verdict: &Verdict) -> Option<PlanId> {
         match verdict {
@@ -142,7 +154,7 @@ pub(super) struct AppliedGeneration {
 type Answer<T> = Result<Result<T, Refusal>, Stopped>;
 
 impl ReplicaThread {
-    pub(super) fn new(replica: Replica, replaced: bool) -> Self {
+    pub(super) fn new(replica: Replica, replaced: bool, policy: Policy) -> Self {
         Self {
             replica,
             intake: None,
@@ -151,6 +163,7 @@ impl ReplicaThread {
             covered: Covered::everything(),
             drifted: Vec::new(),
             replaced,
+            policy,
         }
     }
 
@@ -191,6 +204,19 @@ impl ReplicaThread {
             self.replaced = false;
         }
         Ok(())
+    }
+
+    /// Refuses a generation that would undo what somebody changed here, where that is
+    /// for a person to decide and nobody has.
+    fn hold(&mut self, intake: &Intake, released: &Released) -> Result<(), Refusal> {
+        if self.policy != Policy::Hold {
+            return Ok(());
+        }
+        let undone = self.replica.undone_by(intake);
+        match undone.map_err(|error| unable(&error))? {
+            Some(Held { plan, paths }) if !released.has(plan) => Err(Refusal::Held { plan, paths }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a generation was applied at last.
@@ -249,6 +275,7 @@ impl PassiveTree {
             state: Arc::new(watch::Sender::new(state)),
             looks: None,
             deploying: None,
+            healing: None,
             replacing: Arc::default(),
         }
     }
@@ -343,6 +370,13 @@ impl PassiveTree {
         saved
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))
+    }
+
+    /// The paths to ask the active for, where the policy is to heal what a hand
+    /// changed; each counts as healed once more.
+    pub(super) fn to_heal(&self) -> Vec<RelPath> {
+        let healing = self.healing.as_ref();
+        healing.map_or_else(Vec::new, |healing| healing.admit(&self.state.borrow()))
     }
 
     /// Has the generation watched until the deployer has had its interval.

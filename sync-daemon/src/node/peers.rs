@@ -4,13 +4,13 @@
 //! status and waiting requests read it. Nothing here talks to a peer.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sync_core::{
-    Manifest, Position, Tenant, TreeName,
+    Manifest, Position, RelPath, Tenant, TreeName,
     wire::{DriftedPath, PlanId, REPORT_GENERATIONS_MAX, Refusal},
 };
 use tokio::{
@@ -25,6 +25,10 @@ use crate::{
     identity::NodeId,
     transport::{Address, Connection},
 };
+
+/// Paths of one tree that a peer may ask to have again; it asks for what is left
+/// when some of them came.
+const MEND_PATHS_MAX: usize = 10_000;
 
 /// How the connection to a peer stands.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +73,7 @@ pub(super) struct PeerTree {
     pub(super) tenants_behind: BTreeMap<Tenant, Instant>,
     /// And the last comparison of each.
     pub(super) tenants_verified: BTreeMap<Tenant, LastVerify>,
-    /// The plan that a guard halted.
+    /// The plan that is halted.
     pub(super) halt: Option<Halt>,
     /// Why the peer does not take what it lacks, other than a halt.
     pub(super) refusal: Option<Refusal>,
@@ -81,6 +85,10 @@ pub(super) struct PeerTree {
     pub(super) heal_done: u64,
     /// The last of those that `halt` and `refusal` took into account.
     pub(super) heal_judged: u64,
+    /// The plan that the peer last held by its policy.
+    pub(super) held: Option<PlanId>,
+    /// Paths that the peer asks to have again, at most [`MEND_PATHS_MAX`].
+    pub(super) mend: Arc<BTreeSet<RelPath>>,
     /// What the peer last said of the tree beside the generations.
     pub(super) report: Option<Arc<PeerReport>>,
     /// The latest generations that have had the deployer's interval there, oldest
@@ -100,6 +108,13 @@ pub(super) struct PeerReport {
 }
 
 impl PeerTree {
+    /// Takes up what the peer asks to have again.
+    pub(super) fn want_mended(&mut self, paths: Vec<RelPath>) {
+        let wanted = Arc::make_mut(&mut self.mend);
+        let room = MEND_PATHS_MAX.saturating_sub(wanted.len());
+        wanted.extend(paths.into_iter().take(room));
+    }
+
     /// Remembers a generation that has had the deployer's interval.
     pub(super) fn note_deployed(&mut self, deployed: DeployedGeneration) {
         let latest = Arc::make_mut(&mut self.deployed);
@@ -112,7 +127,7 @@ impl PeerTree {
     }
 }
 
-/// A plan halted by the deletion guard of either side.
+/// A plan halted by the deletion guard of either side, or by what a passive holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Halt {
     pub(super) plan: PlanId,
@@ -120,6 +135,9 @@ pub(super) struct Halt {
     pub(super) tenant: Option<Tenant>,
     pub(super) deletions: u64,
     pub(super) files: u64,
+    /// Paths that somebody changed on the passive and that it would replace, where
+    /// that is what halts it, and not the deletion guard.
+    pub(super) drifted: u64,
     pub(super) reason: String,
 }
 
@@ -139,6 +157,40 @@ impl PeerTree {
 }
 
 impl Halt {
+    /// What a passive holds, by its policy.
+    pub(super) fn held(plan: PlanId, paths: u64) -> Self {
+        Self {
+            plan,
+            tenant: None,
+            deletions: 0,
+            files: 0,
+            drifted: paths,
+            reason: "the passive holds what was changed there".to_owned(),
+        }
+    }
+
+    /// What it would do, were it not halted.
+    pub(super) fn would(&self) -> String {
+        match self.drifted {
+            0 => format!("delete {} of {} files", self.deletions, self.files),
+            1 => "replace 1 path that was changed on the passive".to_owned(),
+            paths => format!("replace {paths} paths that were changed on the passive"),
+        }
+    }
+
+    /// What to tell another node.
+    pub(super) fn refusal(&self) -> Refusal {
+        let (plan, deletions, files) = (self.plan, self.deletions, self.files);
+        match self.drifted {
+            0 => Refusal::Guard {
+                plan,
+                deletions,
+                files,
+            },
+            paths => Refusal::Held { plan, paths },
+        }
+    }
+
     /// Which rule halts it, and for whom.
     pub(super) fn why(&self) -> String {
         match &self.tenant {

@@ -220,10 +220,11 @@ impl Pusher {
         let judge = |guard: Guard| guard.judge(&round.base, &round.changes, name, preset);
         match judge(self.shared.guard()) {
             Verdict::Pass => {
-                self.note(|tree| tree.halt = None);
+                // What the peer holds, it says again if it still does.
+                self.note(|tree| drop(tree.halt.take_if(|halt| halt.drifted == 0)));
                 // `push --max-delete` may allow what the configuration does not.
                 match judge(self.shared.configured_guard()) {
-                    Verdict::Pass => Some(None),
+                    Verdict::Pass => Some(self.released_hold()),
                     Verdict::Halt { plan, .. } => Some(Some(plan)),
                 }
             }
@@ -245,6 +246,7 @@ impl Pusher {
                         tenant,
                         deletions,
                         files,
+                        drifted: 0,
                         reason: reason.to_string(),
                     },
                 );
@@ -253,12 +255,17 @@ impl Pusher {
         }
     }
 
+    /// The plan that the peer holds by its policy, where an operator approved it.
+    fn released_hold(&self) -> Option<PlanId> {
+        let held = self.peer_tree().held?;
+        self.shared.releases.contains(held).then_some(held)
+    }
+
     fn halt(&self, heal: u64, halt: Halt) {
         if self.peer_tree().halt.as_ref() != Some(&halt) {
             warn!(
                 peer = %self.peer_name, tree = %self.tree.name, plan = %halt.plan,
-                deletions = halt.deletions, files = halt.files,
-                "halted before the first delete: {}", halt.why()
+                "halted before anything was changed: it would {} ({})", halt.would(), halt.why()
             );
         }
         self.note(|tree| {
@@ -357,9 +364,15 @@ impl Pusher {
                         tenant: None,
                         deletions: *deletions,
                         files: *files,
+                        drifted: 0,
                         reason,
                     },
                 );
+                return self.wait_for_change(Some(GUARD_RETRY)).await;
+            }
+            Refusal::Held { plan, paths } => {
+                self.note(|tree| tree.held = Some(*plan));
+                self.halt(heal, Halt::held(*plan, *paths));
                 return self.wait_for_change(Some(GUARD_RETRY)).await;
             }
             _ => {}
@@ -387,6 +400,8 @@ impl Pusher {
             tree.durable = Some(position);
             tree.base = Some(manifest);
             tree.heal_done = tree.heal_done.max(round.heal);
+            Arc::make_mut(&mut tree.mend).retain(|path| !round.mend.contains(path));
+            tree.held = None;
             tree.halt = None;
             tree.refusal = None;
             tree.tenants_behind
@@ -405,7 +420,11 @@ impl Pusher {
 
     fn heal_is_wanted(&self) -> bool {
         let tree = self.peer_tree();
-        tree.heal_wanted > tree.heal_done
+        if tree.heal_wanted > tree.heal_done || tree.mend.is_empty() {
+            return tree.heal_wanted > tree.heal_done;
+        }
+        let paused = self.shared.pauses.of(&self.tree.name);
+        tree.mend.iter().any(|path| !paused.owns(path))
     }
 
     fn note(&self, update: impl FnOnce(&mut PeerTree)) {

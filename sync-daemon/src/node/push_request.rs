@@ -341,11 +341,17 @@ impl Goal {
         Failure::new(
             FailureKind::Halted,
             format!(
-                "pushing {} to `{}`: halted plan {} before the first delete: it would delete {} of {} files ({})",
-                self.tree, self.peer_name, halt.plan, halt.deletions, halt.files, halt.why()
+                "pushing {} to `{}`: halted plan {} before anything was changed: it would {} ({})",
+                self.tree, self.peer_name, halt.plan, halt.would(), halt.why()
             ),
         )
-        .hint(format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan))
+        .hint(match halt.drifted {
+            0 => format!("restore the files, or if the deletions are meant: `apim-sync release {}`", halt.plan),
+            _ => format!(
+                "`apim-sync status` names the paths; to replace them, kept aside: `apim-sync release {}`; to keep one, make the same change here",
+                halt.plan
+            ),
+        })
     }
 }
 
@@ -429,6 +435,7 @@ async fn dry_run(
                     tenant,
                     deletions,
                     files,
+                    drifted: 0,
                     reason: reason.to_string(),
                 }));
             }

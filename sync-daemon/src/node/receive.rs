@@ -75,6 +75,7 @@ pub(super) async fn generation(
             }
             let abandoning = receiving.tree.abandon();
             receiving.replies.during(abandoning).await??;
+            let refusal = receiving.spoken(refusal);
             let Receiving {
                 replies, incoming, ..
             } = receiving;
@@ -160,6 +161,14 @@ impl Receiving<'_> {
         let beginning = self.tree.begin(header, changes, guard, released, sender);
         let begun = self.replies.during(beginning).await?;
         begun?.map_err(SessionError::Refused)
+    }
+
+    /// What an active of the version before understands.
+    fn spoken(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Held { .. } if !self.is_current => Refusal::Unable(describe(&refusal)),
+            refusal => refusal,
+        }
     }
 
     /// What stands here was an active's: asks the one that is now what of it was

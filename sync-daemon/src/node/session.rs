@@ -166,9 +166,10 @@ fn start_pushers(
         };
         // Where the peer stands now, it has just said.
         let mut last = None;
-        shared
-            .peers
-            .update_tree(&peer, &tree.name, |known| last = known.base.take());
+        shared.peers.update_tree(&peer, &tree.name, |known| {
+            last = known.base.take();
+            known.mend = Arc::default();
+        });
         let pusher = Pusher {
             shared: Arc::clone(shared),
             peer,
@@ -250,6 +251,7 @@ async fn converse(
         } => recall::serve(shared, stream, &tree, contents, only_ask).await,
         Opening::Handover => handover::serve(shared, peer, theirs, stream).await,
         Opening::Report(report) => news::take(shared, peer, theirs, report),
+        Opening::Mend { tree, paths } => news::mend(shared, peer, theirs, &tree, paths),
         Opening::Deployed { tree } => deployed::serve(shared, stream, &tree).await,
         Opening::Hello(_) | Opening::Join(_) => Err(SessionError::protocol(
             "a greeting in the middle of a session",

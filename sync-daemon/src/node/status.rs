@@ -120,10 +120,16 @@ fn active_tree(tree: &ActiveTree, path: String, guard: &GuardStatus) -> TreeStat
     } else if let Some(plan) = halted {
         (
             TreeState::Halted,
-            Some(format!(
-                "plan {} would delete {} of {} files",
-                plan.plan, plan.deletions, plan.files
-            )),
+            Some(match plan.drifted {
+                0 => format!(
+                    "plan {} would delete {} of {} files",
+                    plan.plan, plan.deletions, plan.files
+                ),
+                paths => format!(
+                    "plan {} would replace paths that were changed on {}: {paths}",
+                    plan.plan, plan.peer
+                ),
+            }),
         )
     } else if !published.scanned {
         (TreeState::Scanning, None)
@@ -153,7 +159,7 @@ fn passive_tree(tree: &PassiveTree, path: String) -> TreeStatus {
         (None, Some(refusal @ Refusal::NotEmpty { .. })) => {
             (TreeState::Unavailable, Some(describe(refusal)))
         }
-        (None, Some(refusal @ Refusal::Guard { .. })) => {
+        (None, Some(refusal @ (Refusal::Guard { .. } | Refusal::Held { .. }))) => {
             (TreeState::Halted, Some(describe(refusal)))
         }
         (None, _) if known.position.generation.0 == 0 => (TreeState::Empty, None),
@@ -254,6 +260,7 @@ fn guard_of(shared: &Shared, peers: &BTreeMap<NodeId, Peer>) -> GuardStatus {
                     tenant: halt.tenant.as_ref().map(ToString::to_string),
                     deletions: halt.deletions,
                     files: halt.files,
+                    drifted: halt.drifted,
                 });
             }
         }
@@ -285,10 +292,11 @@ fn replaced_root(tree: &ActiveTree) -> Option<HaltedPlan> {
         tenant: None,
         deletions: 0,
         files,
+        drifted: 0,
     })
 }
 
-/// What this passive's own guard does not take.
+/// What this passive's own guard, or its policy for drift, does not take.
 fn halted_here(tree: &PassiveTree) -> Option<HaltedPlan> {
     let halt = tree.state.borrow().halt.clone()?;
     Some(HaltedPlan {
@@ -298,6 +306,7 @@ fn halted_here(tree: &PassiveTree) -> Option<HaltedPlan> {
         tenant: None,
         deletions: halt.deletions,
         files: halt.files,
+        drifted: halt.drifted,
     })
 }
 

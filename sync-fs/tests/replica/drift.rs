@@ -313,3 +313,42 @@ fn a_mode_of_an_edited_file_changes_and_the_edit_stays_drift() {
     assert_eq!(drift.paths[0].path, path("default/api/a.xml"));
     assert_eq!(drift.paths[0].kind, DriftKind::Edited);
 }
+
+#[test]
+fn only_what_a_generation_would_undo_is_held() {
+    let mut world = filled();
+    fs::write(world.tree("default/api/a.xml"), "by hand").unwrap();
+    fs::write(world.tree("default/api/b.xml"), "the same idea").unwrap();
+    touch(&world.tree("default/api/c.xml"), SECONDS + 50);
+    fs::write(
+        world.tree("default/api/d.xml"),
+        "by hand, and nobody changes it",
+    )
+    .unwrap();
+    refuse(&world, "default/api/e.xml", "default/api/e.xml.back", None);
+    fs::write(world.tree("default/sub/made"), "made by hand").unwrap();
+    let undone = |world: &mut World| {
+        let intake = world.begin().unwrap();
+        let held = world.replica.undone_by(&intake).unwrap();
+        world.replica.give_up(intake).unwrap();
+        held
+    };
+    for (name, content) in [("b", "the same idea"), ("c", "c2"), ("e", "e2")] {
+        world
+            .active
+            .file(&format!("default/api/{name}.xml"), content);
+    }
+    assert_eq!(undone(&mut world), None);
+    world.active.file("default/api/a.xml", "a2");
+    let one = undone(&mut world).unwrap();
+    assert_eq!(one.paths, 1);
+    assert_eq!(undone(&mut world), Some(one), "the same decision");
+    world
+        .active
+        .remove("default/sub/x.xml")
+        .remove("default/sub");
+    assert_eq!(undone(&mut world).unwrap().paths, 2);
+    fs::write(world.tree("default/api/a.xml"), "by hand once more").unwrap();
+    fs::remove_file(world.tree("default/sub/made")).unwrap();
+    assert_ne!(undone(&mut world).unwrap().plan, one.plan);
+}

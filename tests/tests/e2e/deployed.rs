@@ -160,12 +160,13 @@ fn a_passive_restarted_meanwhile_still_says_what_was_rejected() {
     let waiting = world.active.command(&["push", "--wait=deployed", "--json"]);
     let waiting = thread::spawn(move || sync_tests::node::finish(waiting));
     let passive = world.passive.tree.join(apis[0].path());
-    let sent = world.active.tree.join(apis[0].path());
-    sync_tests::wait::until("the push to be applied", sync_tests::wait::DEADLINE, || {
-        let same = std::fs::read(&passive).ok() == std::fs::read(&sent).ok();
-        sync_tests::wait::ensure(same, "it is the old one")
-    });
-    world.passive.kill();
+    let moved = passive.with_extension("xml.back");
+    sync_tests::wait::until(
+        "the deployer to reject it",
+        sync_tests::wait::DEADLINE,
+        || sync_tests::wait::ensure(moved.exists(), "it has not looked yet"),
+    );
+    world.passive.stop();
     world.passive.start();
     let outcome = waiting.join().unwrap().exits(9);
     let rejected = outcome.message("rejected");

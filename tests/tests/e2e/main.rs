@@ -14,6 +14,7 @@ mod deploy;
 mod deployed;
 mod disk_full;
 mod drift;
+mod drift_policy;
 mod failover;
 mod follow;
 mod guard;

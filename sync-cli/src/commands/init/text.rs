@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use sync_core::{Preset, TreeName, guard::Guard};
+use sync_core::{Preset, TreeName, drift::Policy, guard::Guard};
 use sync_daemon::config::{
     ArchiveLimits, DEPLOY_INTERVAL_S_DEFAULT, HooksConfig, Listen, WatchConfig,
 };
@@ -131,6 +131,13 @@ fn tail() -> String {
 # generations = {}
 # bytes = \"{}MiB\"
 
+[drift]
+# What a passive does about what somebody changed in its trees: `alert` tells it, and
+# the path's next change replaces it; `heal` has it replaced within seconds; `hold`
+# takes nothing that would replace it until `apim-sync release`. What is replaced is
+# kept aside. A tree may have a policy of its own, its key `drift`.
+# policy = \"{}\"
+
 [metrics]
 # Prometheus metrics, /healthz and a status page, over plain HTTP.
 # listen = \"127.0.0.1:7421\"
@@ -153,6 +160,7 @@ fn tail() -> String {
         guard.min_files,
         history.generations,
         history.bytes >> 20,
+        Policy::default().name(),
         hooks.deadline.as_secs()
     )
 }

@@ -54,8 +54,12 @@ impl PassiveTree {
                 tree.replica.set_overwrite(replacing);
                 let (agreed, preset) = (tree.replica.agreed(), tree.replica.options().preset);
                 let verdict = guard.judge(agreed, &changes, &header.tree, preset);
-                let released = released.of(&verdict);
-                let mut intake = tree.replica.begin(header, changes, &guard, released)?;
+                let plan = released.of(&verdict);
+                let mut intake = tree.replica.begin(header, changes, &guard, plan)?;
+                // Whoever confirmed that files here may be replaced has decided.
+                if !replacing {
+                    tree.hold(&intake, &released)?;
+                }
                 intake.sent_by(&sender);
                 tree.intake = Some(intake);
                 tree.covered = covered;
@@ -306,8 +310,10 @@ fn halt_of(refusal: Option<&Refusal>) -> Option<Halt> {
             tenant: None,
             deletions: *deletions,
             files: *files,
+            drifted: 0,
             reason: "this passive's own guard".to_owned(),
         }),
+        Some(Refusal::Held { plan, paths }) => Some(Halt::held(*plan, *paths)),
         _ => None,
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Round {
     pub(super) published: Root,
     /// What was paused when this was derived.
     pub(super) held: Held,
+    /// What the peer asked to have again and this round sends.
+    pub(super) mend: Arc<BTreeSet<RelPath>>,
 }
 
 impl Round {
@@ -75,6 +77,13 @@ impl Pusher {
             };
             add_healing(&mut changes, &target.manifest, &base, &disk, is_meant);
         }
+        let mend: BTreeSet<RelPath> = known
+            .mend
+            .iter()
+            .filter(|path| !held.owns(path))
+            .cloned()
+            .collect();
+        add_paths(&mut changes, &target.manifest, &mend);
         Ok(Round {
             target,
             base,
@@ -82,6 +91,7 @@ impl Pusher {
             heal: known.heal_wanted,
             published,
             held,
+            mend: Arc::new(mend),
         })
     }
 }
@@ -147,7 +157,6 @@ fn add_healing(
     disk: &audit::Picture,
     is_meant: impl Fn(&RelPath) -> bool,
 ) {
-    let listed: BTreeSet<RelPath> = changes.iter().map(|change| change.path.clone()).collect();
     let unreadable = disk.unreadable.iter().map(|(path, _)| path);
     // What stands where nothing belongs is reported and left alone.
     let named = disk
@@ -157,8 +166,17 @@ fn add_healing(
         .filter(|path| matches!(target.get(path), Some(Entry::File(_))));
     let differing = base.diff(&disk.manifest).into_iter().map(|it| it.path);
     let drifted: BTreeSet<RelPath> = differing.chain(named.cloned()).collect();
-    let missing = drifted.difference(&listed);
-    for path in missing.filter(|path| is_meant(path)) {
+    let meant = drifted.into_iter().filter(is_meant).collect();
+    add_paths(changes, target, &meant);
+}
+
+/// Adds a change for each of `paths` that has none: it becomes what it should be.
+fn add_paths(changes: &mut Vec<Change>, target: &Manifest, paths: &BTreeSet<RelPath>) {
+    if paths.is_empty() {
+        return;
+    }
+    let listed: BTreeSet<RelPath> = changes.iter().map(|change| change.path.clone()).collect();
+    for path in paths.difference(&listed) {
         let action = target.get(path).map_or(Action::Delete, Action::Put);
         changes.push(Change {
             path: path.clone(),
