@@ -57,7 +57,7 @@ fn write(journal: &mut Journal, fill: &Fill, placed: &[Placed]) {
             journal.append(file.content, content).expect("room");
         }
     }
-    journal.commit(&fill.header, placed).expect("room");
+    journal.commit(&fill.header, placed, None).expect("room");
 }
 
 fn placed(change: &Change) -> Placed {

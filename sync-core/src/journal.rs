@@ -14,8 +14,9 @@ use bincode::{Decode, Encode};
 use crate::{
     codec,
     content::ContentId,
-    generation::{Action, Change, GenerationHeader, Position, TreeName},
+    generation::{Action, Change, Epoch, Generation, GenerationHeader, Position, TreeName},
     limits::{FRAME_BYTES_MAX, SMALL_CONTENT_BYTES_MAX},
+    manifest::Root,
 };
 
 /// The unit that is never written again once it holds acknowledged bytes: the
@@ -138,6 +139,26 @@ pub struct Placed {
     pub place: Place,
 }
 
+/// The generation of another tree whose commit decides about this one's: both
+/// belong to a span, and count together or not at all.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Lead {
+    /// The other tree.
+    pub tree: TreeName,
+    /// The generation's epoch.
+    pub epoch: Epoch,
+    /// Its number.
+    pub generation: Generation,
+}
+
+impl Lead {
+    /// Whether a tree that stands at `position` has come to the generation.
+    #[must_use]
+    pub fn is_reached_by(&self, position: &Position) -> bool {
+        (position.epoch, position.generation) >= (self.epoch, self.generation)
+    }
+}
+
 /// A committed generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
@@ -145,6 +166,8 @@ pub struct Commit {
     pub header: GenerationHeader,
     /// All it does.
     pub changes: Vec<Placed>,
+    /// Whose commit decides whether it counts, if it does not decide itself.
+    pub lead: Option<Lead>,
 }
 
 impl Commit {
@@ -159,11 +182,37 @@ impl Commit {
     }
 }
 
+/// The commits that count, of a run of them. One that another tree's decides about
+/// was given up where the next one does not start from its root; nothing was
+/// acknowledged then. If it is the last, the other tree knows: `is_reached` says
+/// whether it has come to its generation.
+#[must_use]
+pub fn counting(commits: Vec<Commit>, is_reached: impl Fn(&Lead) -> bool) -> Vec<Commit> {
+    let next_bases = commits.iter().skip(1).map(|next| Some(next.header.base));
+    let next_bases: Vec<_> = next_bases.chain([None]).collect();
+    let counts = |commit: &Commit, next_base: Option<Root>| match (&commit.lead, next_base) {
+        (None, _) => true,
+        (Some(_), Some(base)) => base == commit.header.root,
+        (Some(lead), None) => is_reached(lead),
+    };
+    let both = commits.into_iter().zip(next_bases);
+    both.filter(|(commit, next_base)| counts(commit, *next_base))
+        .map(|(commit, _)| commit)
+        .collect()
+}
+
 /// The record that ends a commit.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 struct CommitForm {
     header: GenerationHeader,
     changes: u64,
+}
+
+/// The record that ends a commit about which another tree's decides.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+struct LedCommitForm {
+    commit: CommitForm,
+    lead: Lead,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -172,6 +221,7 @@ enum Kind {
     Content = 1,
     Changes = 2,
     Commit = 3,
+    LedCommit = 4,
 }
 
 impl Kind {
@@ -180,8 +230,13 @@ impl Kind {
             1 => Some(Self::Content),
             2 => Some(Self::Changes),
             3 => Some(Self::Commit),
+            4 => Some(Self::LedCommit),
             _ => None,
         }
+    }
+
+    fn ends_a_commit(self) -> bool {
+        matches!(self, Self::Commit | Self::LedCommit)
     }
 }
 
@@ -231,8 +286,15 @@ impl Tail {
         }
     }
 
-    /// Appends a commit to `out` and moves the tail to the next block.
-    pub fn commit(&mut self, header: &GenerationHeader, changes: &[Placed], out: &mut Vec<u8>) {
+    /// Appends a commit to `out` and moves the tail to the next block. One with a
+    /// lead counts only where that tree's commit is there too.
+    pub fn commit(
+        &mut self,
+        header: &GenerationHeader,
+        changes: &[Placed],
+        lead: Option<&Lead>,
+        out: &mut Vec<u8>,
+    ) {
         let mut payload = Vec::new();
         for placed in changes {
             payload.extend(codec::encode(placed));
@@ -244,11 +306,17 @@ impl Tail {
         if !payload.is_empty() {
             self.append(Kind::Changes, &payload, &[], out);
         }
-        let form = CommitForm {
+        let commit = CommitForm {
             header: header.clone(),
             changes: changes.len() as u64,
         };
-        self.append(Kind::Commit, &codec::encode(&form), &[], out);
+        match lead.cloned() {
+            None => self.append(Kind::Commit, &codec::encode(&commit), &[], out),
+            Some(lead) => {
+                let form = LedCommitForm { commit, lead };
+                self.append(Kind::LedCommit, &codec::encode(&form), &[], out);
+            }
+        }
         let padded = self.offset.next_multiple_of(BLOCK_BYTES);
         let padding = usize::try_from(padded - self.offset).expect("less than a block");
         out.resize(out.len() + padding, 0);
@@ -303,7 +371,7 @@ impl Tail {
         let (payload, rest) = rest.split_at_checked(length)?;
         let sealed = match kind {
             Kind::Content => payload.get(..ID_BYTES)?,
-            Kind::Changes | Kind::Commit => payload,
+            Kind::Changes | Kind::Commit | Kind::LedCommit => payload,
         };
         let seal = self.seal_over(head, sealed);
         if rest.first_chunk::<SEAL_BYTES>()? != &seal.0 {
@@ -311,7 +379,7 @@ impl Tail {
         }
         let mut next = self.clone();
         next.pass(length, seal);
-        if kind == Kind::Commit {
+        if kind.ends_a_commit() {
             next.offset = next.offset.next_multiple_of(BLOCK_BYTES);
         }
         Some((Raw { kind, payload }, next))
@@ -383,13 +451,20 @@ impl Prefix {
         let believed = match raw.kind {
             Kind::Content => self.take_content(raw.payload),
             Kind::Changes => self.take_changes(raw.payload),
-            Kind::Commit => self.take_commit(raw.payload),
+            Kind::Commit => {
+                let form = codec::decode(raw.payload).ok();
+                form.and_then(|form| self.take_commit(form, None))
+            }
+            Kind::LedCommit => {
+                let form = codec::decode(raw.payload).ok();
+                form.and_then(|form: LedCommitForm| self.take_commit(form.commit, Some(form.lead)))
+            }
         };
         if believed.is_none() {
             return false;
         }
         self.cursor = next;
-        if raw.kind == Kind::Commit {
+        if raw.kind.ends_a_commit() {
             self.uncommitted_at = self.cursor.offset;
         }
         if raw.kind != Kind::Changes {
@@ -435,8 +510,7 @@ impl Prefix {
         Some(())
     }
 
-    fn take_commit(&mut self, payload: &[u8]) -> Option<()> {
-        let form: CommitForm = codec::decode(payload).ok()?;
+    fn take_commit(&mut self, form: CommitForm, lead: Option<Lead>) -> Option<()> {
         let complete = form.changes == self.open.len() as u64;
         if !complete || !self.open.iter().all(|placed| self.holds(placed)) {
             return None;
@@ -444,6 +518,7 @@ impl Prefix {
         self.commits.push(Commit {
             header: form.header,
             changes: std::mem::take(&mut self.open),
+            lead,
         });
         Some(())
     }

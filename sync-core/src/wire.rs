@@ -19,6 +19,7 @@ use crate::{
     content::ContentId,
     fence::Lineage,
     generation::{Epoch, GenerationHeader, Position, TreeName},
+    journal::Lead,
     limits::TRIE_FANOUT,
     manifest::{NodeView, Root},
     patch::PieceId,
@@ -41,6 +42,8 @@ pub const VERSION_OLDEST: u16 = 1;
 /// From this version on a [`Claim`] follows each [`Hello`], and
 /// [`Opening::Handover`], [`Opening::Patch`] and [`View::LastAgreed`] are known.
 pub const VERSION_OF_CLAIMS: u16 = 2;
+/// From this version on [`Opening::Spanned`] is known.
+pub const VERSION_OF_SPANS: u16 = 2;
 /// From this version on a passive sends [`Opening::Report`]s and can be asked for
 /// [`Opening::Deployed`].
 pub const VERSION_OF_REPORTS: u16 = 2;
@@ -118,6 +121,25 @@ pub enum Opening {
         /// The paths.
         paths: Vec<RelPath>,
     },
+    /// Active to passive: as [`Opening::Generation`], one of several that become
+    /// durable together or not at all. Each travels on a stream of its own.
+    Spanned {
+        /// The generation.
+        offer: Offer,
+        /// What it belongs to.
+        span: Span,
+    },
+}
+
+/// Generations of several trees whose changes settled together.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Span {
+    /// Tells it from others of the same peer.
+    pub id: u64,
+    /// The generation whose commit decides about all.
+    pub lead: Lead,
+    /// The other trees, each once.
+    pub others: Vec<TreeName>,
 }
 
 /// Contents in one [`Opening::Recall`].
@@ -394,6 +416,8 @@ pub enum Refusal {
         /// Paths that would be replaced or deleted.
         paths: u64,
     },
+    /// Another tree of the span was not taken, so this one was not either.
+    Span(TreeName),
 }
 
 /// Which picture of a tree to look into.

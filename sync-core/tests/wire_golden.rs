@@ -17,12 +17,13 @@ use sync_core::{
     codec::{self, Decode, Encode},
     drift::{Cause, Kind},
     fence::{Lineage, Promotion},
+    journal::Lead,
     manifest::NodeView,
     patch::{PieceId, Step},
     wire::{
         AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, DeployedReport, DriftedPath,
         Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join, JoinAnswer,
-        Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal, Reply,
+        Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal, Reply, Span,
         TreeReport, TreeStatus, View,
     },
 };
@@ -178,6 +179,29 @@ fn openings() -> Vec<Opening> {
             tree: tree(),
             paths: vec![path("b/a.xml"), path("c")],
         },
+        Opening::Spanned {
+            offer: Offer {
+                header: GenerationHeader {
+                    tree: tree(),
+                    epoch: Epoch(3),
+                    generation: Generation(7),
+                    base: Root([0xaa; 32]),
+                    root: Root([0xbb; 32]),
+                },
+                changes: 2,
+                contents_following: 1,
+                released: None,
+            },
+            span: Span {
+                id: 1 << 20,
+                lead: Lead {
+                    tree: TreeName::new("executionplans").unwrap(),
+                    epoch: Epoch(3),
+                    generation: Generation(300),
+                },
+                others: vec![tree()],
+            },
+        },
     ]
 }
 
@@ -220,6 +244,7 @@ fn refusals() -> Vec<Refusal> {
             plan: PlanId([8; 8]),
             paths: 300,
         },
+        Refusal::Span(tree()),
     ]
 }
 

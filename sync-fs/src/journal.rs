@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use sync_core::{
     ContentId, GenerationHeader, Position, RelPath, TreeName,
     journal::{
-        BLOCK_BYTES, Commit, Extent, Placed, Prefix, RECORD_BYTES_MAX, RECORDS_AT, Segment,
+        BLOCK_BYTES, Commit, Extent, Lead, Placed, Prefix, RECORD_BYTES_MAX, RECORDS_AT, Segment,
         SegmentHeader, Tail,
     },
     limits::SMALL_CONTENT_BYTES_MAX,
@@ -240,7 +240,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes a generation durable. All contents it finds in the journal were
+    /// Makes a generation durable, or, with a lead, ready to count as soon as that
+    /// tree's is durable. All contents it finds in the journal were
     /// appended before.
     ///
     /// # Errors
@@ -250,10 +251,11 @@ impl Journal {
         &mut self,
         header: &GenerationHeader,
         changes: &[Placed],
+        lead: Option<&Lead>,
     ) -> Result<(), JournalError> {
         self.expect_sound()?;
         self.flush()?;
-        self.tail.commit(header, changes, &mut self.gathered);
+        self.tail.commit(header, changes, lead, &mut self.gathered);
         self.flush()?;
         if let Err(error) = self.file.sync_data() {
             return Err(self.fail(&error));
@@ -430,6 +432,31 @@ fn newest_header(file: &HeldFile) -> Result<Option<SegmentHeader>, DiskError> {
     let mut blocks = [0; 2 * BLOCK_BYTES as usize];
     let count = file.read_at(&mut blocks, 0)?;
     Ok(SegmentHeader::newest(&blocks[..count]))
+}
+
+/// Where the tree of this work directory stands at least, as its journal says: at
+/// the last commit that decides by itself, or where the segment began. `None` where
+/// there is no journal that can be believed.
+///
+/// Reads beside a journal that is in use: of a segment that is recycled meanwhile
+/// nothing is believed.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn stands_at(work: &Root) -> Result<Option<Position>, DiskError> {
+    let Some(file) = work.open_file(&name()).absent_is_none()? else {
+        return Ok(None);
+    };
+    loop {
+        let Some(header) = newest_header(&file)? else {
+            return Ok(None);
+        };
+        let prefix = read_prefix(&file, &header)?;
+        if newest_header(&file)?.as_ref() == Some(&header) {
+            let own = prefix.commits.iter().rev().find(|it| it.lead.is_none());
+            return Ok(Some(own.map_or(header.base, Commit::position)));
+        }
+    }
 }
 
 /// The longest valid run of records in the file.

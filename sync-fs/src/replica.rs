@@ -43,7 +43,7 @@ use sync_core::{Manifest, Position};
 pub use apply::{Applied, ApplyError};
 pub use aside::{Aside, KeptAside, kept_aside};
 pub use checkpoint::{CheckpointError, Unsaved};
-pub use commit::{CommitError, Committed};
+pub use commit::{CommitError, Committed, Tentative};
 pub use drift::{AdoptError, Drift, DriftKind, Drifted};
 pub use hold::Held;
 pub use intake::{Intake, IntakeError};
@@ -80,6 +80,8 @@ pub struct Replica {
     reserve: Reserve,
     /// A generation that is durable and not wholly applied.
     pending: Option<Pending>,
+    /// Whether a generation of a span waits to be confirmed.
+    tentative: bool,
     /// There while what stands in the tree was an active's.
     returning: Option<Returning>,
     recent: RecentSeconds,

@@ -93,8 +93,8 @@ fn sample() -> Vec<u8> {
         put("api/p.xml", NEW, Place::Journal),
         put("s/main.xml", OTHER, Place::Journal),
     ];
-    tail.commit(&generation(4), &first, &mut file);
-    tail.commit(&generation(5), &[delete("api/p.xml")], &mut file);
+    tail.commit(&generation(4), &first, None, &mut file);
+    tail.commit(&generation(5), &[delete("api/p.xml")], None, &mut file);
     tail.content(ContentId::of(b"later"), b"later", &mut file);
     file
 }
@@ -117,13 +117,98 @@ fn what_is_written_is_read() {
     assert!(prefix.contents[&ContentId::of(b"later")].offset > prefix.uncommitted_at);
 }
 
+fn lead() -> Lead {
+    Lead {
+        tree: TreeName::new("executionplans").unwrap(),
+        epoch: Epoch(2),
+        generation: Generation(9),
+    }
+}
+
+/// A generation of a span, and one after it.
+fn spanned() -> Vec<u8> {
+    let (mut file, mut tail) = empty_file(&header());
+    tail.content(ContentId::of(NEW), NEW, &mut file);
+    let first = [put("api/p.xml", NEW, Place::Journal)];
+    tail.commit(&generation(4), &first, Some(&lead()), &mut file);
+    tail.commit(&generation(5), &[delete("api/p.xml")], None, &mut file);
+    file
+}
+
+#[test]
+fn a_commit_says_which_trees_commit_decides_about_it() {
+    let commits = Prefix::of(&spanned()).unwrap().commits;
+    let leads: Vec<_> = commits.into_iter().map(|commit| commit.lead).collect();
+    assert_eq!(leads, [Some(lead()), None]);
+}
+
+/// A commit by its roots, from and to, and whether another tree's decides about it.
+type Step = (u8, u8, bool);
+
+fn run(commits: &[Step]) -> Vec<Commit> {
+    let commit = |&(base, root, is_led): &Step| Commit {
+        header: GenerationHeader {
+            base: Root([base; 32]),
+            root: Root([root; 32]),
+            ..generation(u64::from(root))
+        },
+        changes: Vec::new(),
+        lead: is_led.then(lead),
+    };
+    commits.iter().map(commit).collect()
+}
+
+#[test]
+fn a_led_commit_counts_where_the_next_follows_or_the_lead_was_reached() {
+    // Commits, and the numbers of those that count if the lead was reached, or not.
+    type Case = (&'static [Step], &'static [u64], &'static [u64]);
+    let cases: &[Case] = &[
+        (&[(0, 1, false), (1, 2, false)], &[1, 2], &[1, 2]),
+        (&[(0, 1, false), (1, 2, true)], &[1, 2], &[1]),
+        (&[(0, 1, true), (1, 2, false)], &[1, 2], &[1, 2]),
+        (&[(0, 1, true), (0, 2, false)], &[2], &[2]),
+        (&[(0, 1, true), (0, 1, true)], &[1], &[]),
+        (&[(0, 1, true), (1, 2, true)], &[1, 2], &[1]),
+        (
+            &[(0, 1, true), (0, 2, true), (2, 3, false)],
+            &[2, 3],
+            &[2, 3],
+        ),
+    ];
+    for (commits, reached, missed) in cases {
+        for (is_reached, expected) in [(true, reached), (false, missed)] {
+            let counted = counting(run(commits), |_| is_reached);
+            let numbers: Vec<_> = counted.iter().map(|it| it.header.generation.0).collect();
+            assert_eq!(&numbers, expected, "{commits:?}, reached: {is_reached}");
+        }
+    }
+}
+
+#[test]
+fn a_lead_is_reached_by_its_generation_and_every_later_one() {
+    for (epoch, number, is_reached) in [
+        (2, 8, false),
+        (2, 9, true),
+        (2, 10, true),
+        (3, 1, true),
+        (1, 20, false),
+    ] {
+        let position = Position {
+            epoch: Epoch(epoch),
+            ..position(number, 1)
+        };
+        assert_eq!(lead().is_reached_by(&position), is_reached, "{position:?}");
+    }
+}
+
 /// These bytes are on the disks of users: a change needs a new record magic and
 /// a reader for the old one.
 #[test]
 fn golden_bytes() {
-    let cases: [(&str, Vec<u8>, &str); 2] = [
+    let cases: [(&str, Vec<u8>, &str); 3] = [
         ("header", header().encode(), "32b2d617695dced4"),
         ("file", sample(), "170c71ab14da04fc"),
+        ("span", spanned(), "d510a394164afc02"),
     ];
     for (what, bytes, expected) in cases {
         let digest = blake3::hash(&bytes).to_hex();
@@ -150,7 +235,7 @@ fn golden_bytes() {
 fn a_record_after_a_commit_starts_a_block_of_its_own() {
     let (mut file, mut tail) = empty_file(&header());
     for number in 4..8 {
-        tail.commit(&generation(number), &[delete("a")], &mut file);
+        tail.commit(&generation(number), &[delete("a")], None, &mut file);
         assert_eq!(tail.offset() % BLOCK_BYTES, 0);
         assert_eq!(tail.offset(), file.len() as u64);
     }
@@ -163,7 +248,7 @@ fn many_changes_take_several_records_and_one_commit() {
     let changes: Vec<Placed> = (0..30_000)
         .map(|i| delete(&format!("default/api/{i}.xml")))
         .collect();
-    tail.commit(&generation(4), &changes, &mut file);
+    tail.commit(&generation(4), &changes, None, &mut file);
     assert!(file.len() > CHANGES_BYTES_AIM + usize::try_from(RECORDS_AT).unwrap());
     let prefix = Prefix::of(&file).unwrap();
     assert_eq!(prefix.commits[0].changes, changes);
@@ -238,7 +323,7 @@ fn what_other_lives_of_the_file_left_behind_is_not_believed() {
     for case in cases {
         let (_, mut old_tail) = empty_file(&(case.old)(&header()));
         let (mut file, _) = empty_file(&header());
-        old_tail.commit(&generation(4), &[delete("a")], &mut file);
+        old_tail.commit(&generation(4), &[delete("a")], None, &mut file);
         assert!(
             Prefix::of(&file).unwrap().commits.is_empty(),
             "{}",
@@ -255,7 +340,7 @@ fn an_abandoned_record_behind_a_new_one_is_not_believed() {
     let start = file.len();
     let mut abandoned = tail.clone();
     abandoned.content(ContentId::of(b"one"), b"one", &mut file);
-    abandoned.commit(&generation(4), &[delete("a")], &mut file);
+    abandoned.commit(&generation(4), &[delete("a")], None, &mut file);
     let mut anew = Vec::new();
     tail.clone()
         .content(ContentId::of(b"two"), b"two", &mut anew);
@@ -297,7 +382,7 @@ fn a_commit_that_claims_what_is_not_there_is_not_believed() {
     ];
     for (name, placed) in cases {
         let (mut file, mut tail) = empty_file(&header());
-        tail.commit(&generation(4), &[placed], &mut file);
+        tail.commit(&generation(4), &[placed], None, &mut file);
         let prefix = Prefix::of(&file).unwrap();
         assert!(prefix.commits.is_empty(), "{name}");
         assert_eq!(prefix.tail, Tail::start(&header()), "{name}");

@@ -105,6 +105,9 @@ pub(super) fn describe(refusal: &Refusal) -> String {
         ),
         Refusal::Unable(reason) => format!("the peer cannot now: {}", printable(reason)),
         Refusal::Superseded => "a file changed while it was sent".to_owned(),
+        Refusal::Span(tree) => {
+            format!("it goes together with {tree}, which was not taken")
+        }
         Refusal::Protocol(what) => {
             format!(
                 "the peer says that this node broke the protocol: {}",
@@ -154,7 +157,7 @@ pub(super) fn refusal_failure(refusal: &Refusal, doing: &str) -> Failure {
                     .to_owned(),
             ),
         ),
-        Refusal::Base(_) | Refusal::Superseded => (FailureKind::Failed, Some("try again".to_owned())),
+        Refusal::Base(_) | Refusal::Superseded | Refusal::Span(_) => (FailureKind::Failed, Some("try again".to_owned())),
         Refusal::Unable(_) => (
             FailureKind::Partial,
             Some("`apim-sync status` on the peer says what it waits for".to_owned()),

@@ -58,6 +58,7 @@ mod rollback;
 mod scope;
 mod session;
 mod shared;
+mod spans;
 mod status;
 mod stints;
 mod tenants;

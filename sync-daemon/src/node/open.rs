@@ -42,7 +42,7 @@ use super::{
     keeper,
     lease::Lease,
     passive::{PassiveTree, ReplicaThread},
-    publisher::{COMMANDS_MAX, Published, Publisher},
+    publisher::{COMMANDS_MAX, Published, Publisher, Unsettled},
     releases::Releases,
     shared::{Parts, Shared},
 };
@@ -125,6 +125,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         active,
         passive,
         publishers,
+        unsettled,
         ..
     } = opened;
     let parts = Parts {
@@ -141,6 +142,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         passive,
         releases: Arc::clone(&base.releases),
         pauses: Arc::clone(&base.pauses),
+        unsettled,
         standing,
     };
     let shared = Arc::new(Shared::new(parts));
@@ -244,6 +246,7 @@ fn resolve(listen: &Listen) -> Result<SocketAddr, Failure> {
 struct Trees {
     mode: NodeMode,
     releases: Arc<Releases>,
+    unsettled: Unsettled,
     active: BTreeMap<TreeName, ActiveTree>,
     passive: BTreeMap<TreeName, PassiveTree>,
     publishers: Vec<Publisher>,
@@ -254,6 +257,7 @@ impl Trees {
         Self {
             mode,
             releases,
+            unsettled: Unsettled::default(),
             active: BTreeMap::new(),
             passive: BTreeMap::new(),
             publishers: Vec::new(),
@@ -275,7 +279,7 @@ impl Trees {
                 tree,
                 work_dir,
                 standing.epoch(),
-                Arc::clone(&self.releases),
+                (Arc::clone(&self.releases), Arc::clone(&self.unsettled)),
             )
             .await?;
             if self.mode == NodeMode::Daemon {
@@ -334,7 +338,7 @@ async fn open_source(
     tree: &TreeConfig,
     work_dir: PathBuf,
     epoch: Epoch,
-    releases: Arc<Releases>,
+    (releases, unsettled): (Arc<Releases>, Unsettled),
 ) -> Result<(ActiveTree, Publisher), Failure> {
     let options = SourceOptions {
         path: tree.path.clone(),
@@ -389,6 +393,7 @@ async fn open_source(
         commands: queue,
         epoch,
         releases,
+        unsettled,
         on_published: Box::new(|_| {}),
     };
     Ok((active, publisher))
@@ -447,7 +452,11 @@ enum SourceOpenError {
 }
 
 fn replica_options(config: &Config, tree: &TreeConfig, work_dir: &Path) -> ReplicaOptions {
+    let siblings = config.trees.iter().filter(|other| other.name != tree.name);
     ReplicaOptions {
+        siblings: siblings
+            .map(|other| (other.name.clone(), config.work_dir(other)))
+            .collect(),
         archive: config.history,
         exclude: tree.rules.clone(),
         ..ReplicaOptions::new(tree.name.clone(), &tree.path, work_dir, tree.preset)

@@ -20,7 +20,7 @@ use sync_fs::{
     Replica,
     replica::{
         AdoptError, Applied, CheckpointError, Committed, Drifted, Held, Intake, LargeIntake,
-        Unsaved,
+        Tentative, Unsaved,
     },
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -51,6 +51,8 @@ pub(super) struct ReplicaThread {
     intake: Option<Intake>,
     large: Option<LargeIntake>,
     committed: Option<Committed>,
+    /// A generation of a span that waits for the lead's.
+    tentative: Option<Tentative>,
     /// What the generation under way puts.
     covered: Covered,
     /// Those of its paths that were not as agreed before it.
@@ -145,6 +147,7 @@ impl Released {
 }
 
 /// A generation that every name shows.
+#[derive(Clone, Debug)]
 pub(super) struct AppliedGeneration {
     pub(super) position: Position,
     pub(super) kept_aside: u32,
@@ -160,6 +163,7 @@ impl ReplicaThread {
             intake: None,
             large: None,
             committed: None,
+            tentative: None,
             covered: Covered::everything(),
             drifted: Vec::new(),
             replaced,

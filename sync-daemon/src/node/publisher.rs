@@ -95,6 +95,9 @@ impl Published {
     }
 }
 
+/// Trees in which something was touched and is not published yet.
+pub(super) type Unsettled = Arc<watch::Sender<BTreeSet<TreeName>>>;
+
 /// What others ask of a publisher.
 pub(super) enum Command {
     /// Answer when everything that was written before is published, held
@@ -146,6 +149,8 @@ pub(super) struct Publisher {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) epoch: Epoch,
     pub(super) releases: Arc<Releases>,
+    /// The trees of this node in which something was touched and is not published.
+    pub(super) unsettled: Unsettled,
     /// Told after every publication.
     pub(super) on_published: Box<dyn Fn(&Published) + Send + Sync>,
 }
@@ -236,15 +241,29 @@ impl Running {
             hints = next_hints(hints) => self.take_hints(hints),
             () = sleep_until(wake) => {}
         }
+        self.tell_unsettled();
         if self.settle.take_rescan() || Instant::now() >= self.next_rescan {
             self.rescan().await?;
         }
         self.look_at_due().await?;
         self.answer_barriers();
+        self.tell_unsettled();
         if self.save_due.is_some_and(|due| due <= Instant::now()) {
             self.save().await?;
         }
         Ok(())
+    }
+
+    /// Lets the pushers of the other trees wait for what settles together.
+    fn tell_unsettled(&self) {
+        let touched = self.settle.pending().touched > 0;
+        let name = &self.publisher.name;
+        self.publisher
+            .unsettled
+            .send_if_modified(|trees| match touched {
+                true => trees.insert(name.clone()),
+                false => trees.remove(name),
+            });
     }
 
     /// Saves what was observed, so that a killed node reads little again.

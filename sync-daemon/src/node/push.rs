@@ -11,14 +11,17 @@ use sync_core::{
     Action, ContentId, Entry, Generation, Manifest, Position, Root,
     guard::{Guard, Verdict},
     history::{LaterSteps, Time},
-    wire::{PlanId, Refusal, TreeStatus, View},
+    wire::{PlanId, Refusal, Span, TreeStatus, View},
 };
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
+mod assembly;
 mod round;
 mod send;
 
+pub(super) use assembly::Assembly;
+use assembly::Stage;
 use round::Round;
 use send::Outcome;
 pub(super) use send::select;
@@ -56,6 +59,8 @@ pub(super) struct Pusher {
     pub(super) tree: ActiveTree,
     /// What the peer had when it was last connected.
     pub(super) last: Option<Manifest>,
+    /// The other trees at the same peer.
+    pub(super) assembly: Arc<Assembly>,
 }
 
 impl Pusher {
@@ -85,6 +90,7 @@ impl Pusher {
             let target = self
                 .wait_for_work(base.as_ref(), sent_but_held.as_ref())
                 .await?;
+            self.assembly.set(&self.tree.name, Stage::Busy);
             let known = match base.take() {
                 Some(known) => known,
                 None => self.peer_manifest(&target.manifest, theirs.take()).await?,
@@ -93,6 +99,7 @@ impl Pusher {
             let held = Some((round.published, round.held.clone()));
             if round.changes.is_empty() && !introduce {
                 self.in_sync(&round);
+                self.settled(&round);
                 base = Some(round.base);
                 sent_but_held = held;
             } else if round.reuses(stands_at) {
@@ -100,8 +107,9 @@ impl Pusher {
                 base = Some(round.base);
             } else if let Some(released) = self.judge(&round) {
                 let generation = round.target.position.generation;
+                let sending = self.send_together(round, released, ask_first, introduce);
                 base = tokio::select! {
-                    sent = self.send_round(round, released, ask_first) => sent?,
+                    sent = sending => sent?,
                     // What is under way is cut off with the connection.
                     () = self.shared.must_stop(&self.peer) => return Err(self.term_over()),
                 };
@@ -111,6 +119,7 @@ impl Pusher {
                 ask_first = base.is_none();
                 introduce &= base.is_none();
             } else {
+                self.assembly.set(&self.tree.name, Stage::Stuck);
                 self.wait_for_change(None).await?;
                 base = Some(round.base);
             }
@@ -120,6 +129,12 @@ impl Pusher {
     fn term_over(&self) -> SessionError {
         let message = "sending: this node's lease has ended in the middle of a generation";
         SessionError::Local(Failure::new(FailureKind::Role, message))
+    }
+
+    /// Nothing of what is published is left to be sent.
+    fn settled(&self, round: &Round) {
+        let stage = Stage::Settled(round.published);
+        self.assembly.set(&self.tree.name, stage);
     }
 
     /// Makes sure that what is published next has a higher number than what the
@@ -274,16 +289,34 @@ impl Pusher {
         });
     }
 
+    /// Sends one round's generation with those of other trees that settled with it.
+    /// A first contact waits for nothing.
+    async fn send_together(
+        &self,
+        round: Round,
+        released: Option<PlanId>,
+        ask_first: bool,
+        introduce: bool,
+    ) -> Result<Option<Manifest>, SessionError> {
+        let generation = round.target.position.generation;
+        let span = match introduce {
+            true => None,
+            false => self.assembly.join(&self.tree.name, generation).await,
+        };
+        self.send_round(round, released, ask_first, span).await
+    }
+
     /// Sends one round's generation; gives the peer's base if it is known after.
     async fn send_round(
         &self,
         round: Round,
         released: Option<PlanId>,
         ask_first: bool,
+        span: Option<Span>,
     ) -> Result<Option<Manifest>, SessionError> {
         let begun = Instant::now();
         let before = self.connection.traffic();
-        match self.send(&round, released, ask_first).await? {
+        match self.send(&round, released, ask_first, span).await? {
             Outcome::Applied {
                 position,
                 sent,
@@ -295,6 +328,7 @@ impl Pusher {
                 );
                 self.report(&round, &sent, before);
                 self.in_sync(&round);
+                self.settled(&round);
                 self.record(position, times).await?;
                 Ok(Some(round.target.manifest))
             }
@@ -347,7 +381,9 @@ impl Pusher {
                 }
                 return Ok(());
             }
-            Refusal::Superseded => return Ok(()),
+            // Another tree was refused, or its file changed: without it this one may
+            // go, or they go together again.
+            Refusal::Superseded | Refusal::Span(_) => return Ok(()),
             Refusal::Epoch(_) | Refusal::Role { .. } | Refusal::Protocol(_) => {
                 return Err(SessionError::Refused(refusal.clone()));
             }
@@ -357,6 +393,7 @@ impl Pusher {
                 files,
             } => {
                 let reason = "the passive's own guard".to_owned();
+                self.assembly.set(&self.tree.name, Stage::Stuck);
                 self.halt(
                     heal,
                     Halt {
@@ -384,6 +421,7 @@ impl Pusher {
             tree.refusal = Some(refusal.clone());
             tree.heal_judged = heal;
         });
+        self.assembly.set(&self.tree.name, Stage::Stuck);
         self.wait_for_change(Some(UNABLE_WAIT)).await
     }
 

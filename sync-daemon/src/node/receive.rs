@@ -10,8 +10,9 @@ use sync_core::{
     Change,
     blocks::Decompressor,
     section::{ChangeListReader, ContentSplitter, SmallContent, small_contents},
-    wire::{Block, Offer, Refusal, Reply, VERSION_OF_CLAIMS, View},
+    wire::{Block, Offer, Refusal, Reply, Span, VERSION_OF_CLAIMS, View},
 };
+use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 
 use super::{
@@ -19,8 +20,9 @@ use super::{
     error::{SessionError, describe},
     fencing::Greeting,
     fetch,
-    passive::{PassiveTree, Released},
+    passive::{AppliedGeneration, PassiveTree, Released},
     patch,
+    spans::Seat,
     working::{DISK_PATIENCE, Replies},
 };
 use crate::{
@@ -41,10 +43,13 @@ pub(super) async fn generation(
     from: From<'_>,
     stream: Stream,
     offer: Offer,
+    span: Option<Span>,
 ) -> Result<(), SessionError> {
     let (sender, mut incoming) = stream.split();
     incoming.set_patience(DISK_PATIENCE);
     let mut replies = Replies::new(sender);
+    let seat = span.map(|span| shared.spans.seat(from.peer, span, &offer.header));
+    let seat = seat.transpose().map_err(SessionError::protocol)?;
     let tree = match admit(shared, &from, &offer) {
         Ok(tree) => tree,
         Err(refusal) => {
@@ -52,8 +57,8 @@ pub(super) async fn generation(
             return refuse(replies, incoming, refusal).await;
         }
     };
-    let turn = tree.turn.clone();
-    let _turn = replies.during(turn.lock()).await?;
+    let turn = Arc::clone(&tree.turn).lock_owned();
+    let turn = replies.during(turn).await?;
     let mut receiving = Receiving {
         shared,
         peer: from.peer,
@@ -61,6 +66,8 @@ pub(super) async fn generation(
         replies,
         incoming,
         tree,
+        turn: Some(turn),
+        seat,
         offer,
         is_current: from.theirs.hello.version >= VERSION_OF_CLAIMS,
     };
@@ -73,8 +80,11 @@ pub(super) async fn generation(
             if receiving.tree.note_refused(Some(&refusal)) {
                 warn!(tree = %receiving.tree.name, "refused a generation: {}", describe(&refusal));
             }
-            let abandoning = receiving.tree.abandon();
-            receiving.replies.during(abandoning).await??;
+            // A span that has taken the generation over has given it up itself.
+            if receiving.turn.is_some() {
+                let abandoning = receiving.tree.abandon();
+                receiving.replies.during(abandoning).await??;
+            }
             let refusal = receiving.spoken(refusal);
             let Receiving {
                 replies, incoming, ..
@@ -82,7 +92,9 @@ pub(super) async fn generation(
             refuse(replies, incoming, refusal).await
         }
         Err(error) => {
-            receiving.tree.abandon().await?;
+            if receiving.turn.is_some() {
+                receiving.tree.abandon().await?;
+            }
             Err(error)
         }
     }
@@ -116,6 +128,11 @@ struct Receiving<'a> {
     replies: Replies,
     incoming: Receiver,
     tree: PassiveTree,
+    /// Generations of a tree are taken in one after the other. Given up where a span
+    /// takes it over.
+    turn: Option<OwnedMutexGuard<()>>,
+    /// Where this generation is one of a span.
+    seat: Option<Seat>,
     offer: Offer,
     /// Whether the active speaks the version that can be asked what was agreed, and
     /// for patches.
@@ -212,11 +229,13 @@ impl Receiving<'_> {
     }
 
     async fn finish(&mut self, changes: usize) -> Result<(), SessionError> {
-        let committed = self.replies.during(self.tree.commit()).await??;
-        let position = committed.map_err(SessionError::Refused)?;
-        self.replies.send(&Reply::Durable(position)).await?;
-        let applied = self.replies.during(self.tree.apply()).await??;
-        let applied = applied.map_err(SessionError::Refused)?;
+        let applied = match (self.seat.take(), self.turn.take()) {
+            (Some(seat), Some(turn)) => self.finish_together(seat, turn).await?,
+            (_, turn) => {
+                self.turn = turn;
+                self.finish_alone().await?
+            }
+        };
         let kept_aside = applied.kept_aside;
         self.replies
             .send(&Reply::Applied {
@@ -230,6 +249,31 @@ impl Receiving<'_> {
             generation = %applied.position.generation, changes, "applied"
         );
         Ok(())
+    }
+}
+
+impl Receiving<'_> {
+    async fn finish_alone(&mut self) -> Result<AppliedGeneration, SessionError> {
+        let committed = self.replies.during(self.tree.commit()).await??;
+        let position = committed.map_err(SessionError::Refused)?;
+        self.replies.send(&Reply::Durable(position)).await?;
+        let applied = self.replies.during(self.tree.apply()).await??;
+        applied.map_err(SessionError::Refused)
+    }
+
+    /// All generations of the span are made durable and applied by one task, which
+    /// goes on whatever becomes of this conversation.
+    async fn finish_together(
+        &mut self,
+        seat: Seat,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<AppliedGeneration, SessionError> {
+        let waiting = seat.durable(self.tree.clone(), turn);
+        let durable = self.replies.during(waiting).await?;
+        let position = durable.map_err(SessionError::Refused)?;
+        self.replies.send(&Reply::Durable(position)).await?;
+        let applied = self.replies.during(seat.applied()).await?;
+        applied.map_err(SessionError::Refused)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sync_core::{
     TreeName,
     fence::Verdict,
-    wire::{Claim, Hello, Opening, Refusal, TreeStatus, VERSION_OF_CLAIMS, View},
+    wire::{Claim, Hello, Opening, Refusal, VERSION_OF_CLAIMS, VERSION_OF_SPANS, View},
 };
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -19,7 +19,7 @@ use super::{
     fencing::Greeting,
     fetch, handover, news, patch,
     peers::Link,
-    push::Pusher,
+    push::{Assembly, Pusher},
     recall, receive,
 };
 use crate::{
@@ -129,8 +129,7 @@ pub(super) async fn run(
     let mut tasks = JoinSet::new();
     match shared.meet(peer, &theirs) {
         Verdict::Lead => {
-            let trees = &theirs.hello.trees;
-            start_pushers(shared, peer, &name, &connection, trees, &mut tasks);
+            start_pushers(shared, peer, &name, &connection, &theirs, &mut tasks);
         }
         Verdict::Follow => news::start(shared, &connection, &theirs, &mut tasks),
         _ => {}
@@ -152,9 +151,12 @@ fn start_pushers(
     peer: NodeId,
     name: &str,
     connection: &Connection,
-    theirs: &[TreeStatus],
+    theirs: &Greeting,
     tasks: &mut JoinSet<SessionError>,
 ) {
+    let knows_spans = theirs.hello.version >= VERSION_OF_SPANS;
+    let theirs = &theirs.hello.trees;
+    let assembly = Arc::new(Assembly::new(shared, peer, theirs, knows_spans));
     for tree in shared.active.values().cloned() {
         let Some(status) = theirs.iter().find(|status| status.name == tree.name) else {
             let refusal = Refusal::UnknownTree(tree.name.clone());
@@ -177,6 +179,7 @@ fn start_pushers(
             connection: connection.clone(),
             tree,
             last,
+            assembly: Arc::clone(&assembly),
         };
         tasks.spawn(pusher.run(status.clone()));
     }
@@ -238,7 +241,15 @@ async fn converse(
                 connection,
                 theirs,
             };
-            receive::generation(shared, from, stream, offer).await
+            receive::generation(shared, from, stream, offer, None).await
+        }
+        Opening::Spanned { offer, span } => {
+            let from = receive::From {
+                peer,
+                connection,
+                theirs,
+            };
+            receive::generation(shared, from, stream, offer, Some(span)).await
         }
         Opening::Fetch { tree, content } => fetch::serve(shared, stream, &tree, content).await,
         Opening::Patch { tree } => patch::serve(shared, stream, &tree).await,

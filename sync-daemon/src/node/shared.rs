@@ -20,8 +20,17 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    NodeMode, active::ActiveTree, hooks::Hooks, lease::Lease, passive::PassiveTree, peers::Peers,
-    publisher::Published, releases::Releases, report::PushReport, scope::Scope,
+    NodeMode,
+    active::ActiveTree,
+    hooks::Hooks,
+    lease::Lease,
+    passive::PassiveTree,
+    peers::Peers,
+    publisher::{Published, Unsettled},
+    releases::Releases,
+    report::PushReport,
+    scope::Scope,
+    spans::Spans,
     tenants::TenantsByTree,
 };
 use crate::{
@@ -77,6 +86,10 @@ pub(super) struct Shared {
     yielding: watch::Sender<bool>,
     /// What is not sent for now.
     pub(super) pauses: Arc<Pauses>,
+    /// The trees of this active in which something was touched and is not published.
+    pub(super) unsettled: Unsettled,
+    /// Generations of several trees that this passive is taking in.
+    pub(super) spans: Spans,
     /// `push --max-delete`, while that request runs.
     max_delete: Mutex<Option<MaxDelete>>,
 }
@@ -96,6 +109,7 @@ pub(super) struct Parts {
     pub(super) passive: BTreeMap<TreeName, PassiveTree>,
     pub(super) releases: Arc<Releases>,
     pub(super) pauses: Arc<Pauses>,
+    pub(super) unsettled: Unsettled,
     pub(super) standing: Standing,
 }
 
@@ -125,6 +139,8 @@ impl Shared {
             stint_over: watch::Sender::new(None),
             yielding: watch::Sender::new(false),
             pauses: parts.pauses,
+            unsettled: parts.unsettled,
+            spans: Spans::default(),
             max_delete: Mutex::new(None),
         }
     }

@@ -54,7 +54,7 @@ fn commit(journal: &mut Journal, generation: u64) {
         change,
         place: Place::Nowhere,
     };
-    journal.commit(&header, &[placed]).unwrap();
+    journal.commit(&header, &[placed], None).unwrap();
 }
 
 #[test]

@@ -64,6 +64,10 @@ impl Replica {
                 "generation {number} is durable here but not applied yet"
             )));
         }
+        if self.tentative {
+            let why = "a generation of several trees is under way here".to_owned();
+            return Err(Refusal::Unable(why));
+        }
         if let Some(failure) = self.degraded() {
             return Err(Refusal::Unable(format!(
                 "the journal has failed: {failure}"

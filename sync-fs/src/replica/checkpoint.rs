@@ -145,7 +145,7 @@ impl Replica {
     /// # Errors
     /// Where any of it fails; nothing is forgotten then.
     pub fn checkpoint(&mut self) -> Result<(), CheckpointError> {
-        if self.pending.is_some() {
+        if self.pending.is_some() || self.tentative {
             return Err(CheckpointError::Pending);
         }
         if self.unsynced.failed {

@@ -2,7 +2,7 @@
 
 use sync_core::{
     Action, Change, ContentId, Entry, FileEntry, Generation, Mtime, Position, RelPath,
-    journal::{Place, Placed},
+    journal::{Lead, Place, Placed},
     plan::applied_mtime,
     wire::Refusal,
 };
@@ -62,6 +62,22 @@ impl CommitError {
     }
 }
 
+/// A generation of a span: durable, but it counts only once the lead's does.
+/// Confirm it then, or withdraw it.
+#[derive(Debug)]
+#[must_use = "a generation of a span is confirmed or withdrawn next"]
+pub struct Tentative {
+    pending: Pending,
+}
+
+impl Tentative {
+    /// Where the tree will stand when it is confirmed and applied.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.pending.position
+    }
+}
+
 impl Replica {
     /// Makes the generation durable. After this returns, and not before, it may
     /// be acknowledged.
@@ -69,11 +85,54 @@ impl Replica {
     /// # Errors
     /// Where a content is missing, there is no space, or the disk failed.
     pub fn commit(&mut self, mut intake: Intake) -> Result<Committed, CommitError> {
+        let pending = self.make_durable(&mut intake, None)?;
+        let position = pending.position;
+        self.pending = Some(pending);
+        Ok(Committed { position })
+    }
+
+    /// Makes the generation durable as one of a span, about which the generation
+    /// `lead` of another tree decides. Nothing else is taken until it is confirmed
+    /// or withdrawn.
+    ///
+    /// # Errors
+    /// As [`Replica::commit`].
+    pub fn commit_led(
+        &mut self,
+        mut intake: Intake,
+        lead: &Lead,
+    ) -> Result<Tentative, CommitError> {
+        let pending = self.make_durable(&mut intake, Some(lead))?;
+        self.tentative = true;
+        Ok(Tentative { pending })
+    }
+
+    /// The lead's generation is durable, and so this one is.
+    pub fn confirm(&mut self, tentative: Tentative) -> Committed {
+        let position = tentative.pending.position;
+        self.tentative = false;
+        self.pending = Some(tentative.pending);
+        Committed { position }
+    }
+
+    /// The lead's generation did not become durable: this one never was. Its record
+    /// counts for nothing, for the lead has not come to it and the next one starts
+    /// from another root.
+    pub fn withdraw(&mut self, tentative: Tentative) {
+        self.tentative = false;
+        self.discard(tentative.pending.prepared);
+    }
+
+    fn make_durable(
+        &mut self,
+        intake: &mut Intake,
+        lead: Option<&Lead>,
+    ) -> Result<Pending, CommitError> {
         let mut prepared = std::mem::take(&mut intake.prepared);
-        match self.write_record(&intake) {
+        match self.write_record(intake, lead) {
             Ok((changes, bumped)) => {
                 prepared.settle();
-                Ok(self.committed(&intake, changes, prepared, bumped))
+                Ok(self.durable_now(intake, changes, prepared, bumped))
             }
             Err(error) => {
                 self.discard(prepared);
@@ -83,7 +142,11 @@ impl Replica {
     }
 
     /// Gives the changes as they will be applied, and how many times were moved.
-    fn write_record(&mut self, intake: &Intake) -> Result<(Vec<Placed>, u32), CommitError> {
+    fn write_record(
+        &mut self,
+        intake: &Intake,
+        lead: Option<&Lead>,
+    ) -> Result<(Vec<Placed>, u32), CommitError> {
         self.expect_current(intake)?;
         self.expect_complete(intake)?;
         let (changes, bumped) = self.place(intake)?;
@@ -93,19 +156,19 @@ impl Replica {
         }
         self.contents
             .journal_mut()
-            .commit(&intake.header, &changes)?;
+            .commit(&intake.header, &changes, lead)?;
         Ok((changes, bumped))
     }
 
     /// From here on the generation is durable: what is left over of other
     /// transfers must not make it fail.
-    fn committed(
+    fn durable_now(
         &mut self,
         intake: &Intake,
         changes: Vec<Placed>,
         prepared: Prepared,
         bumped: u32,
-    ) -> Committed {
+    ) -> Pending {
         if let Err(error) = self.contents.committed(&self.work) {
             tracing::warn!(
                 error = with_causes(&error),
@@ -117,19 +180,18 @@ impl Replica {
             generation: intake.header.generation,
             root: intake.header.root,
         };
-        self.pending = Some(Pending {
+        Pending {
             position,
             changes,
             prepared,
             history: History::new(),
             draft: Some(intake.draft.durable()),
             bumped,
-        });
-        Committed { position }
+        }
     }
 
     fn expect_current(&self, intake: &Intake) -> Result<(), CommitError> {
-        if self.pending.is_none() && intake.header.base == self.position.root {
+        if self.pending.is_none() && !self.tentative && intake.header.base == self.position.root {
             Ok(())
         } else {
             Err(CommitError::Stale(intake.header.generation))

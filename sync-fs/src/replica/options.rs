@@ -1,10 +1,15 @@
 //! What a replica is opened with.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use sync_core::{Preset, TreeName, exclude::Rules};
+use sync_core::{Preset, TreeName, exclude::Rules, journal::Lead};
 
-use crate::archive::ArchiveLimits;
+use crate::{
+    archive::ArchiveLimits,
+    journal,
+    root::Root,
+    state::{Loaded, TreeState},
+};
 
 /// What a replica is opened with.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub struct ReplicaOptions {
     pub journal_bytes: u64,
     /// What is kept back so that recovery works on a full disk.
     pub reserve_bytes: u64,
+    /// The work directories of the other trees that generations may span.
+    pub siblings: BTreeMap<TreeName, PathBuf>,
     /// How much is kept of earlier generations.
     pub archive: ArchiveLimits,
 }
@@ -55,7 +62,25 @@ impl ReplicaOptions {
             overwrite: false,
             journal_bytes: Self::JOURNAL_BYTES,
             reserve_bytes: Self::RESERVE_BYTES,
+            siblings: BTreeMap::new(),
             archive: ArchiveLimits::default(),
         }
+    }
+
+    /// Whether another tree has come to the generation that decides about one of
+    /// this tree's. Where nothing can be told, what may have been acknowledged is
+    /// kept: the tree is gone from the configuration, or what it knew is lost.
+    pub(super) fn is_reached(&self, lead: &Lead) -> bool {
+        let Some(work_dir) = self.siblings.get(&lead.tree) else {
+            return true;
+        };
+        let stands_at = Root::open(work_dir).ok().and_then(|work| {
+            let by_journal = journal::stands_at(&work).ok()?;
+            by_journal.or_else(|| match TreeState::load(&work) {
+                Loaded::State(state) => Some(state.position),
+                Loaded::Missing | Loaded::Damaged(_) => None,
+            })
+        });
+        stands_at.is_none_or(|position| lead.is_reached_by(&position))
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use sync_core::{
     Action, Change, Entry, Epoch, Generation, Position, RelPath, Root as TreeRoot,
-    journal::{Commit, Placed},
+    journal::{Commit, Placed, counting},
     path::escape,
     plan::apply_changes,
 };
@@ -142,6 +142,8 @@ impl Replica {
         };
         let (journal, mut found) =
             Journal::open(&work, &options.tree, base, options.journal_bytes)?;
+        let commits = std::mem::take(&mut found.commits);
+        found.commits = counting(commits, |lead| options.is_reached(lead));
         let mut start = Start::of(loaded, &mut found);
         let returning = Returning::of(&work)?;
         let root_replaced = match start.identity {
@@ -158,6 +160,7 @@ impl Replica {
             position: start.position,
             agreed: start.agreed,
             pending: None,
+            tentative: false,
             returning,
             recent: RecentSeconds::default(),
             deleted: DeletedFiles::default(),

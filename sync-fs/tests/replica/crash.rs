@@ -21,11 +21,11 @@ use crate::{
 };
 
 /// Where the child finds its world; only the child has it.
-const WORLD: &str = "APIM_SYNC_CRASH_WORLD";
+pub(crate) const WORLD: &str = "APIM_SYNC_CRASH_WORLD";
 const SCENARIO: &str = "APIM_SYNC_CRASH_SCENARIO";
 
 /// Every call that changes something or makes it durable.
-const CALLS: [&str; 14] = [
+pub(crate) const CALLS: [&str; 14] = [
     "renameat2",
     "rename,renameat",
     "pwrite64",
@@ -110,7 +110,7 @@ impl Scenario {
 }
 
 /// The active's state at each generation.
-fn generation(number: u64) -> Model {
+pub(crate) fn generation(number: u64) -> Model {
     let mut model = Model::default();
     if number >= 1 {
         model
@@ -168,7 +168,7 @@ fn child() {
     fs::write(base.join("through"), "").unwrap();
 }
 
-fn strace_is_here() -> bool {
+pub(crate) fn strace_is_here() -> bool {
     let here = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status();
@@ -182,6 +182,11 @@ fn strace_is_here() -> bool {
 /// Runs the child in a copy of `template` and kills it before its `nth` call.
 fn kill_at(template: &Path, base: &Path, scenario: Scenario, call: &str, nth: u32) {
     copy_tree(template, base);
+    kill_child("crash::child", base, &scenario.name(), call, nth);
+}
+
+/// Runs a test of this program as the child, and kills it before its `nth` call.
+pub(crate) fn kill_child(child: &str, base: &Path, scenario: &str, call: &str, nth: u32) {
     Command::new("strace")
         .args([
             "-f",
@@ -193,9 +198,9 @@ fn kill_at(template: &Path, base: &Path, scenario: Scenario, call: &str, nth: u3
         ])
         .args(["-e", &format!("inject={call}:signal=KILL:when={nth}")])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child", "--test-threads=1"])
+        .args(["--exact", child, "--test-threads=1"])
         .env(WORLD, base)
-        .env(SCENARIO, scenario.name())
+        .env(SCENARIO, scenario)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -203,7 +208,7 @@ fn kill_at(template: &Path, base: &Path, scenario: Scenario, call: &str, nth: u3
 }
 
 /// With all metadata: stats are part of what is tested.
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     let copied = Command::new("cp")
         .arg("-a")
         .arg(from)
@@ -299,7 +304,7 @@ fn kill_everywhere(scenario: Scenario, stride: usize) -> u32 {
 }
 
 /// Every call with a scale of 3 or more; in continuous integration every third.
-fn stride() -> usize {
+pub(crate) fn stride() -> usize {
     match scale() {
         0..=2 => 3,
         _ => 1,

@@ -18,4 +18,5 @@ mod power;
 mod prepared;
 mod recovery;
 mod returning;
+mod spans;
 mod world;

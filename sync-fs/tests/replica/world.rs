@@ -66,10 +66,15 @@ impl World {
     /// Opens what `base` holds.
     pub(crate) fn at(base: &Path, preset: Preset) -> Self {
         let (replica, recovery) = Replica::open(options(base, preset, &[])).unwrap();
+        Self::of(base, replica, recovery)
+    }
+
+    /// The world of a replica that is open already.
+    pub(crate) fn of(base: &Path, replica: Replica, recovery: Recovery) -> Self {
         Self {
             _directory: None,
             base: base.to_owned(),
-            preset,
+            preset: replica.options().preset,
             replica,
             recovery,
             active: Model::default(),

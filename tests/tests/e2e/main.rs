@@ -29,5 +29,6 @@ mod rollback;
 mod rsync_facts;
 mod setup;
 mod several;
+mod spans;
 mod tenants;
 mod trust;

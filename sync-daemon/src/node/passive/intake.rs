@@ -7,6 +7,7 @@ use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, Position, RelPath,
     deploy::Covered,
     guard::Guard,
+    journal::Lead,
     patch::Sketch,
     recipe::Recipe,
     wire::{Range, Refusal},
@@ -207,6 +208,45 @@ impl PassiveTree {
                 Ok(position)
             })
             .await
+    }
+
+    /// Makes the generation durable as one of a span: it counts once the lead's does.
+    pub(in crate::node) async fn commit_led(&self, lead: Lead) -> Answer<Position> {
+        self.thread
+            .run(move |tree| {
+                let intake = tree.intake.take().ok_or_else(no_generation)?;
+                let tentative = tree
+                    .replica
+                    .commit_led(intake, &lead)
+                    .map_err(|error| error.refusal())?;
+                let position = tentative.position();
+                tree.tentative = Some(tentative);
+                Ok(position)
+            })
+            .await
+    }
+
+    /// The lead's generation is durable: so is this tree's.
+    pub(in crate::node) async fn confirm(&self) -> Result<(), Stopped> {
+        self.thread
+            .run(|tree| {
+                if let Some(tentative) = tree.tentative.take() {
+                    tree.committed = Some(tree.replica.confirm(tentative));
+                }
+            })
+            .await
+    }
+
+    /// The lead's generation did not become durable: this tree's never was.
+    pub(in crate::node) async fn withdraw(&self) -> Result<(), Stopped> {
+        self.thread
+            .run(|tree| {
+                if let Some(tentative) = tree.tentative.take() {
+                    tree.replica.withdraw(tentative);
+                }
+            })
+            .await?;
+        self.abandon().await
     }
 
     /// Makes every name show the generation.

@@ -7,7 +7,7 @@ use sync_core::{
     Change, ContentId, GenerationHeader, Position,
     history::{Step, Time},
     section::{self, SectionWriter, SmallContent},
-    wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply},
+    wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply, Span},
 };
 use sync_fs::archive::now;
 use tracing::warn;
@@ -65,6 +65,7 @@ impl Pusher {
         round: &Round,
         released: Option<PlanId>,
         ask_first: bool,
+        span: Option<Span>,
     ) -> Result<Outcome, SessionError> {
         let contents = section::small_contents(&round.changes);
         let following = if ask_first {
@@ -81,7 +82,11 @@ impl Pusher {
             early: None,
         };
         let sending = async {
-            sender.feed(&Opening::Generation(offer)).await?;
+            let opening = match span {
+                Some(span) => Opening::Spanned { offer, span },
+                None => Opening::Generation(offer),
+            };
+            sender.feed(&opening).await?;
             let mut section = SectionWriter::new();
             for change in round.changes.iter() {
                 feed_blocks(&mut sender, section.change(change)).await?;
