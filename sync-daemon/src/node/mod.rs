@@ -97,6 +97,8 @@ pub struct Node {
 pub struct NodeHandle {
     mode: NodeMode,
     current: watch::Receiver<Current>,
+    /// Changes of role are made one after the other.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Node {
@@ -146,6 +148,7 @@ impl Node {
         NodeHandle {
             mode: self.base.mode,
             current: self.current.clone(),
+            changing: Arc::clone(&self.base.changing),
         }
     }
 
@@ -220,8 +223,12 @@ impl NodeHandle {
         events: mpsc::Sender<Event>,
     ) -> Result<(), Failure> {
         let mut current = self.current.clone();
-        let shared = stints::opened(&mut current).await?;
         let changes_role = matches!(request, Request::Promote(_) | Request::Demote(_));
+        let turn = match changes_role {
+            true => Some(self.changing.lock().await),
+            false => None,
+        };
+        let shared = stints::opened(&mut current).await?;
         let work = answer(&shared, request, &events);
         let changed = if changes_role {
             work.await?
@@ -238,6 +245,8 @@ impl NodeHandle {
             NodeMode::Daemon => drop(stints::opened_after(&mut current, &shared).await?),
             NodeMode::OneShot => shared.hooks.opened(&shared.standing()),
         }
+        // A hook may take long, and may ask for the role itself.
+        drop(turn);
         tell_hook(&shared, &events).await;
         Ok(())
     }

@@ -70,6 +70,7 @@ pub(super) struct Base {
     inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
     pub(super) lease: Arc<Lease>,
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     releases: Arc<Releases>,
     pauses: Arc<Pauses>,
     /// Held for the life of the node.
@@ -94,6 +95,7 @@ pub(super) fn base(
         releases: Arc::new(Releases::load(&state_dir)?),
         pauses: Arc::new(Pauses::load(&state_dir)?),
         hooks: Hooks::open(&config, identity.id()),
+        changing: Arc::default(),
         lease: Lease::new(&config, identity.id(), mode),
         config,
         mode,

@@ -354,6 +354,22 @@ fn a_promotion_without_a_daemon_runs_its_hook_too() {
 }
 
 #[test]
+fn two_promotions_at_once_are_one_after_the_other() {
+    let world = running(|_| {});
+    let at_once = std::thread::scope(|scope| {
+        let promotions = [(); 3].map(|()| scope.spawn(|| world.passive.run(&["promote"])));
+        promotions.map(|promotion| promotion.join().unwrap())
+    });
+    let said: String = at_once.map(|outcome| outcome.exits(0).stdout).concat();
+    assert_eq!(said.matches("is now active, epoch 2").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("is already active, epoch 2").count(),
+        2,
+        "{said}"
+    );
+}
+
+#[test]
 fn a_node_that_is_killed_during_its_hook_runs_it_again() {
     let mut recorder = None;
     let mut world = running(|world| {
