@@ -159,7 +159,8 @@ impl Lease {
                     .parse()
                     .map_or_else(|_| holder.clone(), |id| name(&id)),
             ),
-            None => known.held.map(|_| name(&self.own)),
+            // After its term this node does not know either.
+            None => left.map(|_| name(&self.own)),
         };
         Some(LeaseStatus {
             key: config.key.clone(),
