@@ -53,6 +53,10 @@ pub const PATCHED_BYTES_MIN: u64 = 8 << 10;
 /// Largest content that travels as a patch: both sides hold it in memory, and the
 /// older one beside it.
 pub const PATCHED_BYTES_MAX: u64 = 16 << 20;
+/// Largest content that travels as a patch of nothing, among those above
+/// [`SMALL_CONTENT_BYTES_MAX`]: alone it would cost a round trip, which is as long as
+/// a megabyte takes on a slow link.
+pub const PATCHED_NEW_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of contents that travel as patches in one generation: a patch is
 /// compressed hard, at about 100 MB/s.
 pub const PATCHED_BYTES_TOTAL_MAX: u64 = 64 << 20;

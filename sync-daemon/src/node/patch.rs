@@ -1,5 +1,5 @@
 //! Contents like ones that are here: the passive sends sketches of what it has,
-//! the active what is between the pieces. One conversation for a generation, so
+//! the active what is between the pieces. (Of some that are new the sketch is empty.) One conversation for a generation, so
 //! that it costs one round trip and what one content repeats of another is
 //! compressed away.
 
@@ -98,9 +98,7 @@ impl Asking<'_> {
 
     async fn ask(&mut self, position: u32, file: FileEntry) -> Result<(), SessionError> {
         let sketched = self.tree.sketch(position, file.length).await?;
-        let Some(sketch) = sketched.map_err(SessionError::Refused)? else {
-            return Ok(());
-        };
+        let sketch = sketched.map_err(SessionError::Refused)?;
         let request = PatchRequest {
             content: file.content,
             pieces: sketch.ids().to_vec(),

@@ -6,7 +6,8 @@
 use sync_core::{
     ContentId, FileEntry, RelPath,
     limits::{
-        PATCHED_BYTES_MAX, PATCHED_BYTES_MIN, PATCHED_BYTES_TOTAL_MAX, SMALL_CONTENT_BYTES_MAX,
+        PATCHED_BYTES_MAX, PATCHED_BYTES_MIN, PATCHED_BYTES_TOTAL_MAX, PATCHED_NEW_BYTES_MAX,
+        SMALL_CONTENT_BYTES_MAX,
     },
 };
 
@@ -18,7 +19,8 @@ use crate::root::{AbsentIsNone, DiskError};
 
 impl Replica {
     /// The contents to ask for as patches, each with a position in the change
-    /// list: those of which something like them stands here.
+    /// list: those of which something like them stands here, and those that would
+    /// cost a conversation each and are not long enough to be worth it.
     ///
     /// # Errors
     /// As [`Replica::wanted_small`].
@@ -32,7 +34,7 @@ impl Replica {
         let fitting = missing.filter(|(_, file)| sizes.contains(&file.length));
         let mut left = PATCHED_BYTES_TOTAL_MAX;
         Ok(fitting
-            .filter(|(index, file)| self.like(intake, *index, file).is_some())
+            .filter(|(index, file)| is_alone(file) || self.like(intake, *index, file).is_some())
             .take_while(|(_, file)| {
                 let enough = left >= file.length;
                 left = left.saturating_sub(file.length);
@@ -41,35 +43,30 @@ impl Replica {
             .collect())
     }
 
-    /// A content like the one of the change at `index`; `None` where there is
-    /// none any more.
+    /// A content like the one of the change at `index`; an empty one where there is
+    /// none, or none any more.
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn content_like(
-        &self,
-        intake: &Intake,
-        index: u32,
-    ) -> Result<Option<Vec<u8>>, IntakeError> {
+    pub fn content_like(&self, intake: &Intake, index: u32) -> Result<Vec<u8>, IntakeError> {
         let (_, entry) = intake.needed(index)?;
         let Some(path) = self.like(intake, index, &entry) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         self.read_like(&path)
             .map_err(|source| IntakeError::Disk { path, source })
     }
 
-    fn read_like(&self, path: &RelPath) -> Result<Option<Vec<u8>>, DiskError> {
-        let Some((file, stat)) = self.root.open_and_stat(path).absent_is_none()? else {
-            return Ok(None);
+    fn read_like(&self, path: &RelPath) -> Result<Vec<u8>, DiskError> {
+        let opened = self.root.open_and_stat(path).absent_is_none()?;
+        let fitting = opened.filter(|(_, stat)| stat.length <= PATCHED_BYTES_MAX);
+        let Some((file, stat)) = fitting else {
+            return Ok(Vec::new());
         };
-        if stat.length > PATCHED_BYTES_MAX {
-            return Ok(None);
-        }
         let mut content = vec![0; usize::try_from(stat.length).unwrap_or_default()];
         let read = file.read_at(&mut content, 0)?;
         content.truncate(read);
-        Ok(Some(content))
+        Ok(content)
     }
 
     /// Where something like the content of a change stands: at its own path, or,
@@ -113,4 +110,9 @@ impl Replica {
         }
         Ok(true)
     }
+}
+
+/// Whether a content travels as a patch even of nothing.
+fn is_alone(file: &FileEntry) -> bool {
+    (SMALL_CONTENT_BYTES_MAX + 1..=PATCHED_NEW_BYTES_MAX).contains(&file.length)
 }

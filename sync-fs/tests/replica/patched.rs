@@ -39,7 +39,7 @@ fn what_changed_is_built_of_what_stands_here() {
     assert_eq!(wanted.len(), 2);
     for (index, file) in wanted {
         let old = world.replica.content_like(&intake, index).unwrap();
-        let sketch = Sketch::of(old.unwrap(), file.length);
+        let sketch = Sketch::of(old, file.length);
         let new = world
             .active
             .content(&intake.changes()[index as usize].path)
@@ -93,7 +93,7 @@ fn a_patch_that_made_another_content_changes_nothing() {
 }
 
 #[test]
-fn nothing_is_patched_without_something_like_it() {
+fn a_small_content_is_not_patched_without_something_like_it() {
     let mut world = World::new();
     world.active.file("new", text(1_000));
     let mut intake = world.begin().unwrap();
@@ -114,13 +114,26 @@ fn nothing_is_patched_without_something_like_it() {
 }
 
 #[test]
-fn a_file_that_went_meanwhile_is_asked_for_whole() {
+fn of_a_file_that_went_meanwhile_nothing_is_taken() {
     let mut world = edited();
     let mut intake = world.begin().unwrap();
     let wanted = world.replica.wanted_patches(&mut intake).unwrap();
     fs::remove_file(world.tree("large")).unwrap();
     fs::remove_file(world.tree("small")).unwrap();
     for (index, _) in wanted {
-        assert_eq!(world.replica.content_like(&intake, index).unwrap(), None);
+        let like = world.replica.content_like(&intake, index).unwrap();
+        assert!(like.is_empty());
     }
+}
+
+#[test]
+fn new_contents_that_are_neither_small_nor_long_share_a_conversation() {
+    let mut world = World::new();
+    for (name, bytes) in [("small", 64 << 10), ("middle", 500_000), ("long", 2 << 20)] {
+        world.active.file(name, vec![b'x'; bytes]);
+    }
+    let mut intake = world.begin().unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    let lengths: Vec<u64> = wanted.iter().map(|(_, file)| file.length).collect();
+    assert_eq!(lengths, [500_000]);
 }

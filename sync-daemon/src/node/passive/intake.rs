@@ -100,15 +100,11 @@ impl PassiveTree {
     }
 
     /// A sketch of what is here like the content at `position`, which has `length`
-    /// bytes.
-    pub(in crate::node) async fn sketch(
-        &self,
-        position: u32,
-        length: u64,
-    ) -> Answer<Option<Sketch>> {
+    /// bytes; without pieces where there is nothing.
+    pub(in crate::node) async fn sketch(&self, position: u32, length: u64) -> Answer<Sketch> {
         self.with_intake(move |replica, intake| {
             let old = replica.content_like(intake, position)?;
-            Ok(old.map(|old| Sketch::of(old, length)))
+            Ok(Sketch::of(old, length))
         })
         .await
     }
