@@ -12,7 +12,7 @@ mod role;
 mod values;
 
 pub(crate) use filter::FilterArgs;
-pub(crate) use history::{History, Rollback};
+pub(crate) use history::{History, Rollback, Trace};
 pub(crate) use role::{Demote, Diff, Promote, Ready, RoleChange};
 pub(crate) use values::TreeArg;
 
@@ -106,6 +106,7 @@ pub(crate) enum Command {
     Ready(Ready),
     History(History),
     Rollback(Rollback),
+    Trace(Trace),
     Promote(Promote),
     Demote(Demote),
     Config(config::Config),
@@ -363,6 +364,9 @@ pub(crate) struct Verify {
     /// Only this tenant, of the tree whose top directories are tenants
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
+    /// Put the result into this node's audit log, signed, and say where
+    #[arg(long)]
+    pub(crate) sign: bool,
     /// Compare roots; unchanged files are not read again
     #[arg(long)]
     pub(crate) quick: bool,

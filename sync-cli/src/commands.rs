@@ -28,6 +28,7 @@ mod release;
 mod role;
 mod rollback;
 mod status;
+mod trace;
 mod trust;
 mod verify;
 
@@ -73,6 +74,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Ready(args) => ready::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Trace(args) => trace::run(context, args).await,
         Command::Promote(args) => role::promote(context, args.change).await,
         Command::Demote(args) => role::demote(context, args.change).await,
         Command::Config(args) => config::run(context, args.command),

@@ -318,12 +318,16 @@ pub fn manifest_at(
         if record.base == root {
             continue;
         }
-        if !record.is_whole() {
+        let is_known = || records.iter().any(|it| it.position.generation == wanted);
+        if !record.is_whole() && is_known() {
             return Err(NotKept::Cut {
                 wanted,
                 at: generation,
                 paths: record.counts.total(),
             });
+        }
+        if !record.is_whole() {
+            break;
         }
         undo(&mut manifest, record);
         root = manifest.root();

@@ -19,6 +19,7 @@ use crate::{
     content::ContentId,
     fence::Lineage,
     generation::{Epoch, GenerationHeader, Position, TreeName},
+    history::Time,
     journal::Lead,
     limits::TRIE_FANOUT,
     manifest::{NodeView, Root},
@@ -129,6 +130,20 @@ pub enum Opening {
         /// What it belongs to.
         span: Span,
     },
+    /// Either side: «so far has my audit log come». Answered by a
+    /// [`WitnessAnswer`].
+    Witness {
+        /// The newest record; none where there is no log.
+        tip: Option<AuditTip>,
+    },
+    /// Either side: «what do you know of this path's life?» Answered by a
+    /// [`TraceAnswer`].
+    Trace {
+        /// The tree.
+        tree: TreeName,
+        /// The path.
+        path: RelPath,
+    },
 }
 
 /// Generations of several trees whose changes settled together.
@@ -141,6 +156,47 @@ pub struct Span {
     /// The other trees, each once.
     pub others: Vec<TreeName>,
 }
+
+/// What a node knows of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TraceAnswer {
+    /// The generations that touched it, newest first, at most [`TRACED_MAX`].
+    pub traced: Vec<Traced>,
+}
+
+/// Generations in one [`TraceAnswer`].
+pub const TRACED_MAX: usize = 5;
+
+/// One generation, as one node took part in it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Traced {
+    /// The state it led to.
+    pub position: Position,
+    /// Whether this node made it: what is durable and applied is then what it heard.
+    pub sends: bool,
+    /// When what was done, by that node's clock.
+    pub times: Vec<Time>,
+}
+
+/// The newest record of an audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct AuditTip {
+    /// Its number.
+    pub record: u64,
+    /// The BLAKE3 of its line.
+    pub hash: [u8; 32],
+}
+
+/// What the other had seen of the log until then.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct WitnessAnswer {
+    /// The records it had heard of, oldest first: the last [`WITNESSED_MAX`].
+    pub seen: Vec<AuditTip>,
+}
+
+/// Records in one [`WitnessAnswer`]: a log that was written anew differs from the
+/// older ones even where it has become as long.
+pub const WITNESSED_MAX: usize = 64;
 
 /// Contents in one [`Opening::Recall`].
 pub const RECALL_CONTENTS_MAX: usize = 4_096;

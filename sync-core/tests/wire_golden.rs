@@ -17,14 +17,15 @@ use sync_core::{
     codec::{self, Decode, Encode},
     drift::{Cause, Kind},
     fence::{Lineage, Promotion},
+    history::{self, Time},
     journal::Lead,
     manifest::NodeView,
     patch::{PieceId, Step},
     wire::{
-        AuditAnswer, AuditRequest, Block, Claim, DeployedAnswer, DeployedReport, DriftedPath,
-        Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join, JoinAnswer,
-        Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal, Reply, Span,
-        TreeReport, TreeStatus, View,
+        AuditAnswer, AuditRequest, AuditTip, Block, Claim, DeployedAnswer, DeployedReport,
+        DriftedPath, Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join,
+        JoinAnswer, Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal,
+        Reply, Span, TraceAnswer, Traced, TreeReport, TreeStatus, View, WitnessAnswer,
     },
 };
 
@@ -201,6 +202,11 @@ fn openings() -> Vec<Opening> {
                 },
                 others: vec![tree()],
             },
+        },
+        Opening::Witness { tip: Some(tip()) },
+        Opening::Trace {
+            tree: tree(),
+            path: path("b/a.xml"),
         },
     ]
 }
@@ -385,6 +391,26 @@ fn fetch_answers() -> Vec<FetchAnswer> {
     ]
 }
 
+fn tip() -> AuditTip {
+    AuditTip {
+        record: 300,
+        hash: [0xdd; 32],
+    }
+}
+
+fn trace_answer() -> TraceAnswer {
+    TraceAnswer {
+        traced: vec![Traced {
+            position: position(),
+            sends: true,
+            times: vec![Time {
+                step: history::Step::Sent,
+                at_ms: 300,
+            }],
+        }],
+    }
+}
+
 fn recall_answers() -> [RecallAnswer; 3] {
     [
         RecallAnswer::Absent,
@@ -442,6 +468,11 @@ fn lines() -> String {
         ("patch-request", codec::encode(&patch_request())),
         ("put", codec::encode(&put)),
         ("delete", codec::encode(&delete)),
+        ("trace-answer", codec::encode(&trace_answer())),
+        (
+            "witness-answer",
+            codec::encode(&WitnessAnswer { seen: vec![tip()] }),
+        ),
         ("vocabulary", blake3::hash(VOCABULARY).as_bytes().to_vec()),
     ] {
         writeln!(lines, "{name} - {}", hex(&bytes)).unwrap();

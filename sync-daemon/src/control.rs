@@ -72,6 +72,10 @@ pub enum Request {
     },
     /// Make the content of an earlier generation a new one.
     Rollback(Rollback),
+    /// Tell the life of one path.
+    Trace(Trace),
+    /// Check the audit log.
+    CheckHistory,
     /// List generations.
     History(History),
     /// Take up changed trust and configuration.
@@ -152,6 +156,9 @@ pub struct Verify {
     /// Only this tenant of a tree of tenants.
     #[serde(default)]
     pub tenant: Option<String>,
+    /// Put the result into the audit log, signed.
+    #[serde(default)]
+    pub sign: bool,
     /// Compare roots instead of reading every byte.
     pub quick: bool,
     /// Report equal paths too.
@@ -181,6 +188,16 @@ pub struct RoleChange {
     pub confirm: Option<String>,
     /// Report what would be done and change nothing.
     pub dry_run: bool,
+}
+
+/// Whose life is told.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The path below a tree.
+    pub path: String,
+    /// Only of this tree.
+    pub tree: Option<String>,
 }
 
 /// Where to go back to.

@@ -7,13 +7,18 @@
 use serde::{Deserialize, Serialize};
 use sync_core::RelPath;
 
+use crate::audit_log::Evidence;
+
 mod drift;
 mod history;
 mod hook;
 mod status;
 
 pub use drift::{Drift, DriftCause, DriftKind};
-pub use history::{GenerationOrigin, GenerationReport, PastAction, PastChange, PastStep};
+pub use history::{
+    AuditCheckedReport, AuditFindingReport, GenerationOrigin, GenerationReport, PastAction,
+    PastChange, PastStep, TraceReport, TraceStep,
+};
 pub use hook::{Hook, HookOutcome, HookRun, HookStatus};
 pub use status::{
     AppliedState, ConflictStatus, GuardStatus, HaltedPlan, HeldPath, LastVerify, LeaseStatus,
@@ -60,6 +65,12 @@ pub enum Event {
     Hook(HookRun),
     /// One generation of the past.
     Generation(Box<GenerationReport>),
+    /// One generation that touched a path that is traced.
+    Trace(TraceReport),
+    /// Something that is wrong with the audit log.
+    AuditFinding(AuditFindingReport),
+    /// The end of a check of the audit log.
+    AuditChecked(AuditCheckedReport),
 }
 
 impl Event {
@@ -272,6 +283,9 @@ pub struct VerifySummary {
     pub seconds: f64,
     /// Whether both sides are the same.
     pub in_sync: bool,
+    /// Where the signed result is, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// What a progress counts.
@@ -453,6 +467,7 @@ mod tests {
             root_peer: "aa".into(),
             seconds: 0.5,
             in_sync: true,
+            evidence: None,
         });
         let transfer = Summary::Transfer(TransferSummary {
             tree: "t".into(),

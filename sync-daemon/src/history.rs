@@ -10,13 +10,15 @@ use sync_core::{
 use sync_fs::archive;
 
 use crate::{
+    audit_log::{self, Checked, Finding, Trouble},
     config::{Config, TreeConfig},
     control::History,
     events::{
-        AsideReport, Event, GenerationOrigin, GenerationReport, PastAction, PastChange, PastStep,
-        PathText,
+        AsideReport, AuditCheckedReport, AuditFindingReport, Event, GenerationOrigin,
+        GenerationReport, PastAction, PastChange, PastStep, PathText,
     },
     failure::{Failure, FailureKind},
+    identity::Identity,
     standing::Standing,
 };
 
@@ -201,5 +203,99 @@ fn change(change: &PathChange) -> PastChange {
         },
         before: content(&change.before),
         after: content(&change.after),
+    }
+}
+
+/// Checks the audit log of a node at rest; no peer is asked.
+///
+/// # Errors
+/// Where this is no node, the log cannot be read, or something is wrong with it.
+pub fn check(config: &Config, mut tell: impl FnMut(Event)) -> Result<(), Failure> {
+    let state_dir = &config.node.state_dir;
+    let identity = Identity::load(state_dir)?;
+    let checked = audit_log::check(state_dir, &identity.id());
+    let checked = checked.map_err(|error| unreadable(&error))?;
+    tell_check(&checked, 0).into_iter().for_each(&mut tell);
+    tell(Event::notice(
+        "no peer was asked whether the end is still there: the daemon of this node does not run",
+    ));
+    verdict(&checked)
+}
+
+pub(crate) fn unreadable(error: &std::io::Error) -> Failure {
+    Failure::caused_by(FailureKind::Failed, "checking the audit log", error)
+        .hint("run the command as the user the daemon runs as")
+}
+
+/// What a check found.
+pub(crate) fn tell_check(checked: &Checked, witnesses: usize) -> Vec<Event> {
+    let findings = checked.findings.iter().map(finding);
+    let head = checked.head.as_ref();
+    let summary = AuditCheckedReport {
+        records: checked.records,
+        first: checked.first.unwrap_or_default(),
+        newest: head.map_or(0, |head| head.record),
+        hash: head.map_or_else(String::new, |head| head.hash.clone()),
+        witnesses: witnesses as u64,
+        findings: checked.findings.len() as u64,
+    };
+    findings.chain([Event::AuditChecked(summary)]).collect()
+}
+
+/// Whether nothing is wrong.
+pub(crate) fn verdict(checked: &Checked) -> Result<(), Failure> {
+    match checked.findings.len() {
+        0 => Ok(()),
+        findings => Err(Failure::new(
+            FailureKind::Differences,
+            format!("checking the audit log: it is not as it was written (findings: {findings})"),
+        )
+        .hint("keep a copy of `audit` in the state directory before anything else is done")),
+    }
+}
+
+fn finding(finding: &Finding) -> Event {
+    let (kind, detail) = in_words(&finding.trouble);
+    Event::AuditFinding(AuditFindingReport {
+        kind: kind.to_owned(),
+        file: finding.file.clone(),
+        line: Some(finding.line).filter(|line| *line > 0),
+        record: finding.record,
+        detail,
+    })
+}
+
+fn in_words(trouble: &Trouble) -> (&'static str, String) {
+    match trouble {
+        Trouble::Damaged => (
+            "damaged",
+            "no record: damaged, or cut off by a kill".to_owned(),
+        ),
+        Trouble::Foreign => (
+            "foreign",
+            "changed after it was signed, or never signed by this node".to_owned(),
+        ),
+        Trouble::Missing { first, last } if first == last => {
+            ("missing", format!("record {first} is missing before it"))
+        }
+        Trouble::Missing { first, last } => (
+            "missing",
+            format!("records {first} to {last} are missing before it"),
+        ),
+        Trouble::Reordered => ("reordered", "stands behind a later one".to_owned()),
+        Trouble::Unjoined => (
+            "unjoined",
+            "does not follow from the record before it: that is another than it was".to_owned(),
+        ),
+        Trouble::Rewritten { peer } => (
+            "rewritten",
+            format!("`{peer}` has seen another record of this number: the log was written anew"),
+        ),
+        Trouble::CutOff { peer } => (
+            "cut_off",
+            format!(
+                "`{peer}` has seen it, and it is not there: the end was cut off, or the state directory is a backup's"
+            ),
+        ),
     }
 }

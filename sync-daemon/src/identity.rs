@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rustls::{
     crypto::aws_lc_rs::sign::any_eddsa_type,
@@ -48,6 +48,12 @@ impl NodeId {
 
     fn to_spki(self) -> Vec<u8> {
         [&SPKI_PREFIX[..], &self.0].concat()
+    }
+
+    /// Whether the node signed `message` so.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, self.0);
+        key.verify(message, signature).is_ok()
     }
 
     /// The first eight digits: enough for people to tell nodes apart.
@@ -154,6 +160,7 @@ pub struct Identity {
     id: NodeId,
     reset_secret: [u8; 32],
     key: Arc<CertifiedKey>,
+    pair: Arc<Ed25519KeyPair>,
 }
 
 impl Identity {
@@ -187,6 +194,11 @@ impl Identity {
         self.id
     }
 
+    /// Signs `message`, which says itself what the signature is for.
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
+    }
+
     /// The key pair as TLS takes it.
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
@@ -208,6 +220,7 @@ impl Identity {
             id,
             reset_secret: blake3::derive_key(RESET_CONTEXT, pkcs8),
             key,
+            pair: Arc::new(pair),
         })
     }
 }

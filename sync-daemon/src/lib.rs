@@ -4,6 +4,7 @@
 //! prints: callers receive events and failures.
 
 pub mod at_rest;
+pub mod audit_log;
 pub mod config;
 pub mod control;
 pub mod etcd;

@@ -12,13 +12,18 @@ use super::TimeoutArg;
 #[command(after_help = "\
 Examples:
   apim-sync history
-  apim-sync history default/api/pizza.xml --limit 5 --json")]
+  apim-sync history default/api/pizza.xml --limit 5 --json
+  apim-sync history --check        # 3: the audit log is not as it was written")]
 pub(crate) struct History {
     /// Only what changed this path of a tree, or something below it
     pub(crate) path: Option<String>,
     /// Only this tree
     #[arg(long, value_name = "NAME")]
     pub(crate) tree: Option<String>,
+    /// Check the node's audit log instead: every record signed, in its order, none
+    /// missing; and, of a running daemon, whether the peers have seen the same
+    #[arg(long, conflicts_with_all = ["path", "tree", "limit"])]
+    pub(crate) check: bool,
     /// At most so many generations of each tree
     #[arg(long, value_name = "N", default_value_t = sync_daemon::history::LIMIT_DEFAULT)]
     pub(crate) limit: usize,
@@ -52,6 +57,26 @@ pub(crate) struct Rollback {
     /// List each change with rsync's eleven columns
     #[arg(short = 'i', long)]
     pub(crate) itemize_changes: bool,
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
+}
+
+/// Tell the life of one file on both nodes
+///
+/// Of the last generations that touched it: seen, settled, published, sent, received,
+/// durable, applied, deployed; each by the clock of the node that noted it. A peer
+/// that is away is left out, which is told.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  apim-sync trace default/api/pizza.xml
+  apim-sync trace default/api/pizza.xml --json")]
+pub(crate) struct Trace {
+    /// The path, as it is below the tree
+    pub(crate) path: String,
+    /// Only of this tree
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tree: Option<String>,
     #[command(flatten)]
     pub(crate) timeout: TimeoutArg,
 }

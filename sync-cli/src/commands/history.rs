@@ -10,6 +10,9 @@ use crate::{args::History, backend, error::Outcome, render::history, terminal::L
 
 pub(crate) async fn run(context: &Context, args: History) -> Outcome {
     let config = context.config()?;
+    if args.check {
+        return check(context, args).await;
+    }
     check_tree(&config, args.tree.as_deref())?;
     let asked = control::History {
         tree: args.tree,
@@ -29,6 +32,24 @@ pub(crate) async fn run(context: &Context, args: History) -> Outcome {
     backend::within(args.timeout.timeout, "reading the history", &config, work).await
 }
 
+async fn check(context: &Context, args: History) -> Outcome {
+    let config = context.config()?;
+    let show = |event| show(context, event, false);
+    let work = async {
+        if !backend::ask_daemon(&config, Request::CheckHistory, &show).await? {
+            sync_daemon::history::check(&config, show)?;
+        }
+        Ok(())
+    };
+    backend::within(
+        args.timeout.timeout,
+        "checking the audit log",
+        &config,
+        work,
+    )
+    .await
+}
+
 fn show(context: &Context, event: Event, all_paths: bool) {
     let terminal = &context.terminal;
     match event {
@@ -38,6 +59,8 @@ fn show(context: &Context, event: Event, all_paths: bool) {
             let lines = history::generation(&report, all_paths);
             lines.iter().for_each(|line| terminal.answer(line));
         }
+        Event::AuditFinding(finding) => terminal.answer(&history::finding(&finding)),
+        Event::AuditChecked(checked) => terminal.answer(&history::checked(&checked)),
         Event::Aside(aside) => terminal.answer(&Line::new(format!(
             "kept aside: {}  {}  as {}",
             aside.tree, aside.path.path, aside.kept_at

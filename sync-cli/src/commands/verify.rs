@@ -18,6 +18,7 @@ pub(crate) async fn run(context: &Context, args: Verify) -> Outcome {
         tree: args.tree,
         tenant: args.tenant,
         quick: args.quick,
+        sign: args.sign,
         combined,
         filter: args.filter.rules()?,
     });
@@ -41,6 +42,9 @@ fn show(context: &Context, config: &Config, combined: bool, event: Event) {
         Event::Difference(it) => terminal.answer(&differences::in_words(&it, several_trees)),
         Event::Summary(Summary::Verify(summary)) => {
             let line = differences::summary(&summary);
+            if let Some(evidence) = &summary.evidence {
+                terminal.note(&differences::evidence(evidence));
+            }
             if combined {
                 terminal.note(&line);
             } else {

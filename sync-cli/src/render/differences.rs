@@ -1,5 +1,6 @@
 //! What a verify found.
 
+use sync_daemon::audit_log::Evidence;
 use sync_daemon::events::{DifferenceKind, DifferenceReport, SameReport, VerifySummary};
 
 use super::{changes::place, quantity};
@@ -82,6 +83,15 @@ pub(crate) fn summary(summary: &VerifySummary) -> Line {
     ))
 }
 
+/// Where a signed result is.
+pub(crate) fn evidence(evidence: &Evidence) -> Line {
+    let (record, file) = (evidence.record, &evidence.file);
+    let hash = quantity::short(&evidence.hash);
+    Line::new(format!(
+        "signed as record {record} ({hash}) of {file} in the state directory"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use sync_daemon::events::PathText;
@@ -135,6 +145,7 @@ mod tests {
             root_peer: "0123456789".into(),
             seconds: 0.2,
             in_sync: true,
+            evidence: None,
         };
         assert_eq!(
             summary(&equal).plain(),
@@ -150,6 +161,7 @@ mod tests {
             differences: 1,
             root_peer: "9876543210".into(),
             in_sync: false,
+            evidence: None,
             ..equal
         };
         assert_eq!(

@@ -1,6 +1,9 @@
 //! Generations, written for people.
 
-use sync_daemon::events::{GenerationOrigin, GenerationReport, PastAction, PastChange};
+use sync_daemon::events::{
+    AuditCheckedReport, AuditFindingReport, GenerationOrigin, GenerationReport, PastAction,
+    PastChange, TraceReport,
+};
 
 use super::{
     quantity::{count, counted},
@@ -88,6 +91,55 @@ fn path(change: &PastChange) -> Line {
         _ => "",
     };
     line.text(format!(" {}{mode}", change.path.path))
+}
+
+/// One generation of a path's life: a line for each step.
+pub(crate) fn trace(report: &TraceReport) -> Vec<Line> {
+    let (tree, generation) = (&report.tree, report.generation);
+    let head = Line::painted(Paint::Bold, format!("{tree} {generation}"));
+    let mut lines = vec![head.text(format!("  {}", report.path.path))];
+    let widest = report
+        .steps
+        .iter()
+        .map(|step| step.clock.chars().count())
+        .max();
+    let width = widest.unwrap_or_default();
+    lines.extend(report.steps.iter().map(|step| {
+        let (time, clock) = (utc::text(step.unix_ms), &step.clock);
+        let heard = if step.heard { " there" } else { "" };
+        Line::new(format!("    {clock:width$}  {time}  {}{heard}", step.step))
+    }));
+    lines
+}
+
+/// One thing that is wrong with the audit log.
+pub(crate) fn finding(finding: &AuditFindingReport) -> Line {
+    let place = match finding.line {
+        Some(line) => format!("{}:{line}", finding.file),
+        None => "audit log".to_owned(),
+    };
+    let record = finding
+        .record
+        .map_or_else(String::new, |record| format!(" record {record}"));
+    Line::painted(Paint::Red, format!("{place}:{record}")).text(format!(" {}", finding.detail))
+}
+
+/// The end of a check of the audit log.
+pub(crate) fn checked(report: &AuditCheckedReport) -> Line {
+    let records = counted(report.records, "record", "records");
+    let (first, newest) = (report.first, report.newest);
+    let witnesses = counted(report.witnesses, "peer", "peers");
+    let line =
+        Line::painted(Paint::Bold, "audit log").text(format!(": {records}, {first} to {newest}, "));
+    match report.findings {
+        0 => line
+            .paint(Paint::Green, "as written")
+            .text(match report.witnesses {
+                0 => "; its end is not witnessed".to_owned(),
+                _ => format!("; compared with what {witnesses} had seen"),
+            }),
+        findings => line.paint(Paint::Red, counted(findings, "finding", "findings")),
+    }
 }
 
 #[cfg(test)]

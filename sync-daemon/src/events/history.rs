@@ -107,3 +107,70 @@ pub struct GenerationReport {
     /// What was done to it, and when.
     pub steps: Vec<PastStep>,
 }
+
+/// Something that is wrong with the audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditFindingReport {
+    /// `damaged`, `foreign`, `missing`, `reordered`, `unjoined`, `rewritten`,
+    /// `cut_off`.
+    pub kind: String,
+    /// The file, below the state directory.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// The line in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The number of the record, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// What it means, for people.
+    pub detail: String,
+}
+
+/// The end of a check of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditCheckedReport {
+    /// Records that this node signed.
+    pub records: u64,
+    /// The number of the first that is kept; 0 where there is none.
+    pub first: u64,
+    /// The number of the newest; 0 where there is none.
+    pub newest: u64,
+    /// Its hash.
+    pub hash: String,
+    /// Peers whose memory of the log was compared with it.
+    pub witnesses: u64,
+    /// Things that are wrong.
+    pub findings: u64,
+}
+
+/// A step in the life of a path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// `seen`, `settled`, `published`, `sent`, `received`, `durable`, `applied`,
+    /// `deployed`, `rejected`.
+    pub step: String,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The node by whose clock.
+    pub clock: String,
+    /// Whether that node only heard of it, from the one where it happened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heard: bool,
+}
+
+/// One generation that touched a path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TraceReport {
+    /// The tree.
+    pub tree: String,
+    /// The path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// The generation.
+    pub generation: u64,
+    /// Its root.
+    pub root: String,
+    /// What was done, node by node, in the order in which each noted it.
+    pub steps: Vec<TraceStep>,
+}

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{Shared, error::SessionError};
 use crate::{
+    audit_log::Said,
     events::Role,
     failure::{Failure, FailureKind},
     identity::NodeId,
@@ -216,7 +217,26 @@ impl Shared {
             failure
         })?;
         *standing = new;
+        drop(standing);
+        self.audit_standing();
         Ok(())
+    }
+
+    /// Puts what this node is into the audit log.
+    pub(super) fn audit_standing(&self) {
+        let standing = self.standing();
+        self.audit.say_and_sync(match &standing.rival {
+            Some(rival) => Said::Conflict {
+                peer: rival.name.clone(),
+                peer_epoch: rival.lineage.epoch().0,
+            },
+            None => Said::Standing {
+                role: standing.role.name().to_owned(),
+                epoch: standing.epoch().0,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                trusts: self.trusted_ids(),
+            },
+        });
     }
 
     /// The standing is no longer the one that everything was opened for.

@@ -30,6 +30,7 @@ mod deploying;
 mod directories;
 mod drift;
 mod error;
+mod evidence;
 mod fencing;
 mod fetch;
 mod handover;
@@ -63,7 +64,9 @@ mod status;
 mod stints;
 mod tenants;
 mod three_way;
+mod trace;
 mod verify;
+mod witness;
 mod working;
 
 pub(crate) use hooks::at_rest as hooks_at_rest;
@@ -284,6 +287,8 @@ async fn answer(
         Request::Resume(part) => shared.resume(&part),
         Request::Release { plan } => shared.release(&plan),
         Request::Rollback(asked) => rollback::run(shared, asked, events).await,
+        Request::CheckHistory => evidence::check(shared, events).await,
+        Request::Trace(asked) => trace::run(shared, asked, events).await,
         Request::History(asked) => past::history(shared, asked, events).await,
         Request::Reload => network::reload(shared),
     }?;

@@ -19,6 +19,7 @@ use super::{
     session,
 };
 use crate::{
+    audit_log::Said,
     config::Config,
     failure::{Failure, FailureKind},
     identity::NodeId,
@@ -60,6 +61,7 @@ pub(super) fn reload(shared: &Shared) -> Result<(), Failure> {
         }
         None => shared.config.peers.clone(),
     };
+    let before = shared.trusted_ids();
     let reloaded = shared.trusted.reload(configured);
     reloaded.map_err(|error| {
         Failure::caused_by(FailureKind::Usage, "reloading the trusted peers", &error)
@@ -68,9 +70,31 @@ pub(super) fn reload(shared: &Shared) -> Result<(), Failure> {
     invitations.map_err(|error| {
         Failure::caused_by(FailureKind::Failed, "reloading the invitations", &error)
     })?;
+    audit_trust(shared, &before);
     take_up_peers(shared);
     shared.dial_now.notify_waiters();
     Ok(())
+}
+
+/// Puts into the audit log whom this node trusts now, and no longer.
+fn audit_trust(shared: &Shared, before: &[String]) {
+    let now = shared.trusted_ids();
+    let other = |ids: &[String], than: &[String]| -> Vec<String> {
+        let others = ids.iter().filter(|id| !than.contains(id));
+        others.cloned().collect()
+    };
+    let (added, removed) = (other(&now, before), other(before, &now));
+    if !added.is_empty() || !removed.is_empty() {
+        shared.audit.say_and_sync(Said::Trust { added, removed });
+    }
+}
+
+impl Shared {
+    /// Ids of all trusted peers.
+    pub(super) fn trusted_ids(&self) -> Vec<String> {
+        let peers = self.trusted.peers().into_iter();
+        peers.map(|peer| peer.id.to_string()).collect()
+    }
 }
 
 /// Makes the known peers those that are trusted.

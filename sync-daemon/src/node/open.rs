@@ -47,6 +47,7 @@ use super::{
     shared::{Parts, Shared},
 };
 use crate::{
+    audit_log::AuditLog,
     config::{Config, Listen, TreeConfig},
     events::Role,
     failure::{Failure, FailureKind},
@@ -73,6 +74,7 @@ pub(super) struct Base {
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     releases: Arc<Releases>,
     pauses: Arc<Pauses>,
+    pub(super) audit: AuditLog,
     /// Held for the life of the node.
     _lock: StateLock,
 }
@@ -97,6 +99,7 @@ pub(super) fn base(
         hooks: Hooks::open(&config, identity.id()),
         changing: Arc::default(),
         lease: Lease::new(&config, identity.id(), mode),
+        audit: audit_log(&state_dir, &identity),
         config,
         mode,
         config_file,
@@ -105,6 +108,17 @@ pub(super) fn base(
         trusted,
         inviter,
         _lock: lock,
+    })
+}
+
+/// A disk that takes no audit log must not keep a node from its work.
+fn audit_log(state_dir: &Path, identity: &Identity) -> AuditLog {
+    AuditLog::open(state_dir, identity).unwrap_or_else(|error| {
+        warn!(
+            "{}; nothing is recorded until the next start",
+            with_causes(&error)
+        );
+        AuditLog::silent()
     })
 }
 
@@ -140,6 +154,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         inviter: base.inviter.clone(),
         hooks: Arc::clone(&base.hooks),
         lease: Arc::clone(&base.lease),
+        audit: base.audit.clone(),
         active,
         passive,
         releases: Arc::clone(&base.releases),
@@ -148,6 +163,7 @@ pub(super) async fn stint(base: &Base, tasks: &mut JoinSet<()>) -> Result<Arc<Sh
         standing,
     };
     let shared = Arc::new(Shared::new(parts));
+    shared.audit_standing();
     for mut publisher in publishers {
         let told = Arc::downgrade(&shared);
         publisher.on_published = Box::new(move |published| {

@@ -37,6 +37,7 @@ use super::{
     tenants,
 };
 use crate::{
+    audit_log::Said,
     failure::{Failure, FailureKind},
     identity::NodeId,
     pauses::Held,
@@ -282,6 +283,11 @@ impl Pusher {
                 peer = %self.peer_name, tree = %self.tree.name, plan = %halt.plan,
                 "halted before anything was changed: it would {} ({})", halt.would(), halt.why()
             );
+            self.shared.audit.say_and_sync(Said::Halted {
+                tree: self.tree.name.to_string(),
+                plan: halt.plan.to_string(),
+                deletions: halt.deletions,
+            });
         }
         self.note(|tree| {
             tree.halt = Some(halt);

@@ -26,6 +26,7 @@ use super::{
     working::{DISK_PATIENCE, Replies},
 };
 use crate::{
+    audit_log::Said,
     identity::NodeId,
     transport::{Connection, Receiver, Stream},
 };
@@ -236,7 +237,15 @@ impl Receiving<'_> {
                 self.finish_alone().await?
             }
         };
-        let kept_aside = applied.kept_aside;
+        let (position, kept_aside) = (applied.position, applied.kept_aside);
+        self.shared.audit.say(Said::Applied {
+            tree: self.tree.name.to_string(),
+            generation: position.generation.0,
+            root: position.root.to_string(),
+            from: self.peer.to_string(),
+            changes: changes as u64,
+            kept_aside: kept_aside.into(),
+        });
         self.replies
             .send(&Reply::Applied {
                 position: applied.position,

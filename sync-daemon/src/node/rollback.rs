@@ -33,6 +33,7 @@ use super::{
     scope::Scope,
 };
 use crate::{
+    audit_log::Said,
     control::{Push, Rollback, Wait},
     events::Event,
     failure::{Failure, FailureKind},
@@ -77,7 +78,11 @@ pub(super) async fn run(
         if plan.changes.is_empty() {
             let text = format!("{} stands there already", request.named());
             tell(events, Event::notice(text)).await;
-            return Ok(());
+            // One that was cut off may have come so far here, and no further.
+            return match asked.dry_run {
+                true => Ok(()),
+                false => request.push().await,
+            };
         }
         if asked.dry_run {
             contents::find(&request, &plan.needed).await?;
@@ -251,26 +256,39 @@ impl Request<'_> {
 
     /// Tells what was kept, and sends what was published.
     async fn finish(&self, went: WentBack) -> Result<(), Failure> {
-        let named = self.named();
         info!(tree = %self.tree.name, generation = %went.position.generation, "rolled back to {}", self.generation);
+        self.shared.audit.say_and_sync(Said::RolledBack {
+            tree: self.tree.name.to_string(),
+            generation: went.position.generation.0,
+            to: self.generation.0,
+        });
         for aside in &went.kept_aside {
             let text = format!("changed at the same time: {aside} in the tree's work directory");
             tell(self.events, Event::notice(text)).await;
         }
-        let text = format!("{named} is generation {} now", went.position.generation);
+        let (number, tree) = (went.position.generation, &self.tree.name);
+        let text = format!(
+            "generation {number} of {tree} has the content of generation {}",
+            self.generation
+        );
         tell(self.events, Event::notice(text)).await;
-        let push = Push {
-            tree: Some(self.tree.name.to_string()),
-            wait: Wait::Applied,
-            ..Push::default()
-        };
-        let pushed = push_request::run(self.shared, push, self.events).await;
+        let pushed = self.push().await;
         if let Some((path, error)) = &went.stopped {
             let doing = format!("{}: stopped at `{path}`", self.doing);
             return Err(Failure::caused_by(FailureKind::Partial, doing, error)
                 .hint("mend the cause, then run the same command again: it goes on from here"));
         }
         pushed
+    }
+
+    /// Sends what is published, and waits until the passives show it.
+    async fn push(&self) -> Result<(), Failure> {
+        let push = Push {
+            tree: Some(self.tree.name.to_string()),
+            wait: Wait::Applied,
+            ..Push::default()
+        };
+        push_request::run(self.shared, push, self.events).await
     }
 
     fn failed(&self, why: &str) -> Failure {

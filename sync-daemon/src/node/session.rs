@@ -20,7 +20,7 @@ use super::{
     fetch, handover, news, patch,
     peers::Link,
     push::{Assembly, Pusher},
-    recall, receive,
+    recall, receive, trace, witness,
 };
 use crate::{
     failure::Failure,
@@ -133,6 +133,10 @@ pub(super) async fn run(
         }
         Verdict::Follow => news::start(shared, &connection, &theirs, &mut tasks),
         _ => {}
+    }
+    if theirs.hello.version >= VERSION_OF_CLAIMS {
+        let (shared, connection) = (Arc::clone(shared), connection.clone());
+        tasks.spawn(async move { match witness::keep_telling(&shared, connection).await {} });
     }
     let error = serve(shared, peer, &connection, &theirs, &mut tasks).await;
     connection.close(super::network::ending(&error));
@@ -255,6 +259,8 @@ async fn converse(
         Opening::Patch { tree } => patch::serve(shared, stream, &tree).await,
         Opening::Audit { tree, view } => show(shared, stream, &tree, view).await,
         Opening::Catchup { tree } => super::catchup::serve(shared, peer, stream, &tree).await,
+        Opening::Witness { tip } => witness::serve(shared, peer, stream, tip).await,
+        Opening::Trace { tree, path } => trace::serve(shared, stream, tree, path).await,
         Opening::Recall {
             tree,
             contents,

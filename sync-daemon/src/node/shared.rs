@@ -9,12 +9,12 @@ use std::{
 };
 
 use sync_core::{
-    Epoch, Preset, TreeName,
+    Epoch, Position, Preset, TreeName,
     guard::{Guard, MaxDelete},
     wire::{Hello, PlanId, TreeStatus, VERSION, VERSION_OLDEST},
 };
 use tokio::{
-    sync::{Notify, broadcast, watch},
+    sync::{Notify, OnceCell, broadcast, watch},
     time::Instant,
 };
 use tracing::info;
@@ -34,6 +34,7 @@ use super::{
     tenants::TenantsByTree,
 };
 use crate::{
+    audit_log::{AuditLog, Said, Witnessed},
     config::Config,
     control,
     events::Role,
@@ -68,6 +69,11 @@ pub(super) struct Shared {
     /// Lets strangers join by invitation.
     pub(super) inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
+    pub(super) audit: AuditLog,
+    /// What was seen of the peers' audit logs, by id; read when it is first asked for.
+    pub(super) witnessed: OnceCell<Mutex<Witnessed>>,
+    /// The states that the audit log has.
+    audited: Mutex<BTreeMap<TreeName, Position>>,
     /// One rollback at a time.
     pub(super) rolling_back: tokio::sync::Mutex<()>,
     /// Plans that were halted before anything was sent, and may be released.
@@ -102,6 +108,7 @@ pub(super) struct Parts {
     pub(super) inviter: Inviter,
     pub(super) hooks: Arc<Hooks>,
     pub(super) lease: Arc<Lease>,
+    pub(super) audit: AuditLog,
     pub(super) id: NodeId,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) trusted: Trusted,
@@ -129,6 +136,9 @@ impl Shared {
             releases: parts.releases,
             inviter: parts.inviter,
             hooks: parts.hooks,
+            audit: parts.audit,
+            witnessed: OnceCell::new(),
+            audited: Mutex::default(),
             rolling_back: tokio::sync::Mutex::new(()),
             offered: Mutex::default(),
             lease: parts.lease,
@@ -186,8 +196,22 @@ impl Shared {
         self.passive.get(name).cloned()
     }
 
+    /// Puts a state into the audit log, once.
+    fn audit_published(&self, published: &Published) {
+        let mut audited = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = published.position;
+        if audited.insert(published.tree.clone(), position) != Some(position) {
+            self.audit.say(Said::Published {
+                tree: published.tree.to_string(),
+                generation: position.generation.0,
+                root: position.root.to_string(),
+            });
+        }
+    }
+
     /// Notes for every peer that there is a newer state.
     pub(super) fn note_published(&self, published: &Published) {
+        self.audit_published(published);
         let root = published.position.root;
         let changed = self.tenants.changed(&published.tree, &published.manifest);
         let now = Instant::now();
@@ -333,6 +357,9 @@ impl Shared {
             .hint("`apim-sync status` shows the halted plans and their ids"));
         }
         self.releases.add(id)?;
+        self.audit.say_and_sync(Said::Released {
+            plan: id.to_string(),
+        });
         self.peers.edit(|peers| {
             for tree in peers.values_mut().flat_map(|peer| peer.trees.values_mut()) {
                 tree.halt.take_if(|halt| halt.plan == id);

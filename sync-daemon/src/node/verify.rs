@@ -29,6 +29,7 @@ use super::{
     scope::Scope,
 };
 use crate::{
+    audit_log::Said,
     control::{FilterRule, Verify},
     events::{
         DifferenceKind, DifferenceReport, Event, LastVerify, PathText, Progress, SameReport,
@@ -211,9 +212,39 @@ impl Comparison<'_> {
             root_peer: root_peer.to_string(),
             seconds: begun.elapsed().as_secs_f64(),
             in_sync: count == 0,
+            evidence: None,
         };
+        let summary = self.sign(summary).await?;
         tell(events, Event::Summary(Summary::Verify(summary))).await;
         Ok(count)
+    }
+
+    /// Puts the result into the audit log, if that was asked for.
+    async fn sign(&self, summary: VerifySummary) -> Result<VerifySummary, Failure> {
+        if !self.options.sign {
+            return Ok(summary);
+        }
+        let said = Said::Verified {
+            tree: summary.tree.clone(),
+            tenant: summary.tenant.clone(),
+            peer: self.peer.to_string(),
+            deep: !self.options.quick,
+            files: summary.files,
+            bytes: summary.bytes,
+            differences: summary.differences,
+            root_local: summary.root_local.clone(),
+            root_peer: summary.root_peer.clone(),
+        };
+        let signed = self.shared.audit.say_durably(said).await;
+        let evidence = signed.map_err(|error| {
+            let doing = format!("signing what was found in {}", self.tree);
+            Failure::caused_by(FailureKind::Failed, doing, &error)
+                .hint("check the free space and the owner of the state directory, then restart the daemon")
+        })?;
+        Ok(VerifySummary {
+            evidence: Some(evidence),
+            ..summary
+        })
     }
 
     async fn compare(

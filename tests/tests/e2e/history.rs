@@ -182,3 +182,59 @@ fn what_was_kept_aside_is_listed_with_the_history() {
         (&"heal".into(), &1.into())
     );
 }
+
+#[test]
+fn a_trace_follows_a_file_over_both_nodes() {
+    let (mut world, _) = World::running(10);
+    world.save(A, &api("a", 1));
+    world.push();
+    world.save(A, &api("a", 2));
+    world.push();
+    for asked in [&world.active, &world.passive] {
+        let traces = asked
+            .run(&["trace", A, "--json"])
+            .exits(0)
+            .messages("trace");
+        assert_eq!(traces.len(), 2, "{traces:?}");
+        assert!(traces[0]["generation"].as_u64() > traces[1]["generation"].as_u64());
+        let steps = traces[0]["steps"].as_array().unwrap();
+        let at = |clock: &str, name: &str| {
+            let mut own = steps.iter().filter(|step| step["clock"] == clock);
+            own.find(|step| step["step"] == name)
+                .unwrap_or_else(|| panic!("{name} by {clock}: {steps:?}"))
+                .clone()
+        };
+        for name in ["seen", "settled", "published", "sent"] {
+            at("apim-1", name);
+        }
+        // The active has heard of it; the passive was there.
+        assert_eq!(at("apim-1", "applied")["heard"], true);
+        for name in ["received", "durable", "applied"] {
+            assert!(at("apim-2", name).get("heard").is_none(), "{name}");
+        }
+    }
+    // A peer that is away is told, and left out.
+    world.passive.stop();
+    let alone = world.active.run(&["trace", A]).exits(0);
+    assert!(
+        alone.stderr.contains("without the part of `apim-2`"),
+        "{}",
+        alone.stderr
+    );
+    assert!(
+        alone.stdout.contains("apim-1") && !alone.stdout.contains("apim-2"),
+        "{}",
+        alone.stdout
+    );
+    let unknown = world
+        .active
+        .run(&["trace", "default/api/none.xml"])
+        .exits(2);
+    assert!(
+        unknown
+            .stderr
+            .contains("no generation that is kept touched it"),
+        "{}",
+        unknown.stderr
+    );
+}
