@@ -11,8 +11,7 @@ use super::TimeoutArg;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  apim-sync history
-  apim-sync history default/api/pizza.xml --limit 5 --json
+  apim-sync history default/api/pizza.xml --limit 5
   apim-sync history --check        # 3: the audit log is not as it was written")]
 pub(crate) struct History {
     /// Only what changed this path of a tree, or something below it
