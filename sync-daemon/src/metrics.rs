@@ -337,6 +337,7 @@ mod tests {
             role: Role::Active,
             epoch: 3,
             conflict: None,
+            no_active: None,
             running: true,
             paused_seconds: None,
             paused: false,

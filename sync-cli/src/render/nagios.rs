@@ -74,6 +74,8 @@ fn findings(status: &Status) -> Vec<Finding> {
         let text = format!("conflict of roles with {}", conflict.peer);
         (Level::Critical, text)
     }));
+    let unled = status.no_active.as_ref();
+    found.extend(unled.map(|_| (Level::Critical, "no node is active".to_owned())));
     found.extend(status.lease.as_ref().and_then(|it| lease(it, status.role)));
     found.extend(status.trees.iter().filter_map(tree));
     for peer in &status.peers {

@@ -18,6 +18,12 @@ pub(crate) fn screen(status: &Status, now_s: u64) -> Vec<Line> {
     let mut lines = vec![head(status)];
     lines.extend(conflict(status));
     lines.extend(status.lease.as_ref().map(lease));
+    lines.extend(
+        status
+            .no_active
+            .as_ref()
+            .map(|why| Line::painted(Paint::Red, why)),
+    );
     lines.extend(paused(status));
     lines.extend(status.pauses.iter().map(paused_part));
     let trees = status.trees.iter().flat_map(tree_and_tenants);
@@ -285,6 +291,7 @@ pub(crate) mod tests {
             role: Role::Active,
             conflict: None,
             epoch: 3,
+            no_active: None,
             running: true,
             paused: false,
             paused_seconds: None,

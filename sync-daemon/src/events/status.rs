@@ -40,6 +40,9 @@ pub struct Status {
     /// until a person has decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<ConflictStatus>,
+    /// Why no node is active, as far as this one knows for sure, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_active: Option<String>,
     /// Whether its daemon runs; if not, this is what the disk knows.
     pub running: bool,
     /// Seconds until sending goes on by itself, if paused for a time.

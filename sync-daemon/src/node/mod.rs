@@ -71,7 +71,7 @@ mod working;
 
 pub(crate) use hooks::at_rest as hooks_at_rest;
 use shared::Shared;
-pub(crate) use status::{conflict, pauses};
+pub(crate) use status::{conflict, no_active, pauses};
 use stints::{Current, Stint};
 
 /// How a node is started.

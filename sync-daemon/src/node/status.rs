@@ -48,6 +48,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         role: role(shared.is_active()),
         epoch: shared.epoch().0,
         conflict: conflict(&shared.standing(), shared.config.node.name.as_str()),
+        no_active: no_active(&shared.standing(), &shared.id),
         running: true,
         paused: pause.is_some(),
         paused_seconds: pause.and_then(|pause| pause.seconds),
@@ -74,6 +75,20 @@ pub(crate) fn pauses(pauses: &Pauses) -> Vec<PauseStatus> {
     let all = pauses.in_force();
     let parts = all.iter().map(PauseStatus::from);
     parts.filter(|pause| pause.tree.is_some()).collect()
+}
+
+/// Whether the promotion in force is of this very node although it is passive: it
+/// was cut off between its two records, or the node was demoted. Then nobody is active.
+pub(crate) fn no_active(standing: &Standing, own: &NodeId) -> Option<String> {
+    let current = standing.lineage.current();
+    let is_ours = standing.role == Role::Passive && current.node == own.0;
+    is_ours.then(|| {
+        format!(
+            "no node is active: the last promotion (epoch {}) was of this node, which is passive; \
+             `apim-sync promote` here, or on the node that shall be active",
+            current.epoch
+        )
+    })
 }
 
 /// The conflict that a node is in.
