@@ -503,3 +503,48 @@ fn a_demoted_active_waits_for_the_promotion_of_its_peer() {
     until_equal(&world.passive, &world.active);
     assert_eq!(kept_aside(&world.active), Vec::<String>::new());
 }
+
+/// Runs `promote` on a node whose daemon does not run, killed before its `nth` rename:
+/// each of its records is one. Whether it came through.
+fn promote_killed_at(node: &Node, nth: u32) -> bool {
+    let calls = "rename,renameat,renameat2";
+    let promote = node.command(&["promote"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    strace.args(["-e", &format!("trace={calls}")]);
+    strace.args(["-e", &format!("inject={calls}:signal=KILL:when={nth}")]);
+    strace.arg(promote.get_program()).args(promote.get_args());
+    strace.output().unwrap().status.success()
+}
+
+#[test]
+fn a_promotion_killed_at_any_record_never_leaves_two_actives_and_ends_when_run_again() {
+    let (mut world, _) = World::running(40);
+    assert!(world.passive.stop().success());
+    let mut unled = 0;
+    for nth in 1.. {
+        let came_through = promote_killed_at(&world.passive, nth);
+        let roles = [&world.active, &world.passive].map(|node| node.status()["role"].clone());
+        let actives = roles.iter().filter(|role| *role == "active").count();
+        assert!(actives <= 1, "killed before rename {nth}: {roles:?}");
+        if actives == 0 {
+            unled += 1;
+            let shown = world.passive.run(&["status"]).exits(7).stdout;
+            assert!(shown.contains("`apim-sync promote` here"), "{shown}");
+        }
+        world.passive.run(&["promote"]).exits(0);
+        let epoch = world.passive.status()["epoch"].as_u64().unwrap();
+        // It dials, and so the other hears of it.
+        world.passive.start();
+        until_is(&world.active, "passive", epoch);
+        if came_through {
+            break;
+        }
+        // And back, for the next one.
+        until_equal(&world.passive, &world.active);
+        world.active.run(&["promote"]).exits(0);
+        until_is(&world.passive, "passive", epoch + 1);
+        assert!(world.passive.stop().success());
+    }
+    assert!(unled > 0, "no kill came between the two records");
+}
