@@ -14,7 +14,7 @@ const FILES: usize = 4_000;
 const EDITS: u32 = 40;
 
 /// Calls an edit, on the node where it is made.
-const ACTIVE: [Bound; 7] = [
+const ACTIVE: [Bound; 8] = [
     // Measured 11: the root and its mount seven times, the file four times.
     ("statx", 11.5),
     // Measured 3: the file, to hash it and to send it; the marker.
@@ -27,6 +27,8 @@ const ACTIVE: [Bound; 7] = [
     ("fstatfs", 2.1),
     // Measured 2: to hash the file, to send it.
     ("pread64", 2.1),
+    // Measured 2: the generation in the history, and when the peer had it.
+    ("pwrite64", 2.1),
     // Measured 1: the marker.
     ("unlink", 1.1),
 ];
