@@ -75,7 +75,7 @@ fn away(drift: &[Drift], now_s: u64) -> Vec<Line> {
 fn advice(cause: DriftCause) -> &'static str {
     match cause {
         DriftCause::Edited => {
-            "edited, deleted, created: `apim-sync push` on the active replaces it and keeps it aside"
+            "edited, deleted, created: `apim-sync push` on the active replaces it and keeps it aside; by the policy `hold` after `apim-sync release`"
         }
         DriftCause::Rejected => {
             "rejected: the passive server's log says why; correct it on the active, the next save goes out by itself"
@@ -124,7 +124,7 @@ pub(super) mod tests {
 t:a.xml  rejected by the deployer
 t:b.xml  created here
 t:main.xml  restored by the deployer
-edited, deleted, created: `apim-sync push` on the active replaces it and keeps it aside
+edited, deleted, created: `apim-sync push` on the active replaces it and keeps it aside; by the policy `hold` after `apim-sync release`
 rejected: the passive server's log says why; correct it on the active, the next save goes out by itself
 restored: the server always writes this one again; bring it back on the active, or exclude it on both nodes"
         );

@@ -236,12 +236,17 @@ fn halted(plan: &HaltedPlan) -> [Line; 2] {
             quantity::files(plan.files),
             plan.peer
         ),
-        paths => format!(
-            " plan {}: would replace {} of {whose} changed on {}",
-            plan.plan,
-            quantity::counted(paths, "path", "paths"),
-            plan.peer
-        ),
+        paths => {
+            let place = match plan.peer.as_str() {
+                "*" => "here".to_owned(),
+                peer => format!("on {peer}"),
+            };
+            let paths = quantity::counted(paths, "path", "paths");
+            format!(
+                " plan {}: would replace {paths} of {whose} changed {place}",
+                plan.plan
+            )
+        }
     };
     let release = format!("  approve it with: apim-sync release {}", plan.plan);
     [

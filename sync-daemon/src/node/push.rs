@@ -121,7 +121,7 @@ impl Pusher {
                 introduce &= base.is_none();
             } else {
                 self.assembly.set(&self.tree.name, Stage::Stuck);
-                self.wait_for_change(None).await?;
+                self.wait_for_change(round.heal, None).await?;
                 base = Some(round.base);
             }
         }
@@ -180,15 +180,19 @@ impl Pusher {
         }
     }
 
-    /// Waits until something may let a stuck round go on, at most for `limit`.
-    async fn wait_for_change(&self, limit: Option<Duration>) -> Result<(), SessionError> {
+    /// Waits until something may let a stuck round go on, at most for `limit`. The
+    /// round carried out the requests to heal up to `heal`.
+    async fn wait_for_change(
+        &self,
+        heal: u64,
+        limit: Option<Duration>,
+    ) -> Result<(), SessionError> {
         let mut published = self.tree.published.clone();
         published.mark_unchanged();
         let mut releases = self.shared.releases.changes();
-        let heal_wanted = self.peer_tree().heal_wanted;
         let mut changes = self.shared.peers.changes();
         let asked_again = async {
-            while self.peer_tree().heal_wanted == heal_wanted {
+            while self.peer_tree().heal_wanted <= heal {
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -411,12 +415,12 @@ impl Pusher {
                         reason,
                     },
                 );
-                return self.wait_for_change(Some(GUARD_RETRY)).await;
+                return self.wait_for_change(heal, Some(GUARD_RETRY)).await;
             }
             Refusal::Held { plan, paths } => {
                 self.note(|tree| tree.held = Some(*plan));
                 self.halt(heal, Halt::held(*plan, *paths));
-                return self.wait_for_change(Some(GUARD_RETRY)).await;
+                return self.wait_for_change(heal, Some(GUARD_RETRY)).await;
             }
             _ => {}
         }
@@ -428,7 +432,7 @@ impl Pusher {
             tree.heal_judged = heal;
         });
         self.assembly.set(&self.tree.name, Stage::Stuck);
-        self.wait_for_change(Some(UNABLE_WAIT)).await
+        self.wait_for_change(heal, Some(UNABLE_WAIT)).await
     }
 
     fn in_sync(&self, round: &Round) {

@@ -201,6 +201,8 @@ fn hold_takes_nothing_that_would_replace_an_edit_until_it_is_released() {
     let screen = world.active.run(&["status"]).exits(0).stdout;
     let words = "would replace 1 path of synapse-configs changed on apim-2";
     assert!(screen.contains(words), "{screen}");
+    let screen = world.passive.run(&["status"]).exits(0).stdout;
+    assert!(screen.contains("changed here\n"), "{screen}");
 
     // Another edit asks for another decision.
     let first = plan(&world);
