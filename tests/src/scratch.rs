@@ -12,8 +12,6 @@ use tempfile::{NamedTempFile, TempDir};
 #[derive(Debug)]
 pub struct Mounted {
     directory: TempDir,
-    /// The file behind a loop device; it goes with the last mount.
-    _image: Option<NamedTempFile>,
 }
 
 impl Mounted {
@@ -22,7 +20,7 @@ impl Mounted {
     #[must_use]
     pub fn tmpfs(bytes: u64) -> Option<Self> {
         let size = format!("size={bytes}");
-        Self::mount(&["-t", "tmpfs", "-o", &size, "tmpfs"], None)
+        Self::mount(&["-t", "tmpfs", "-o", &size, "tmpfs"])
     }
 
     /// A fresh ext4 with a journal, of `bytes`, on a loop device over a file in
@@ -59,17 +57,16 @@ impl Mounted {
         if !made.is_ok_and(|status| status.success()) {
             return None;
         }
-        Self::mount(&["-t", "ext4", "-o", "loop", &path], Some(image))
+        // The loop device keeps the file; its name goes now, so that a killed test
+        // leaves nothing.
+        Self::mount(&["-t", "ext4", "-o", "loop", &path])
     }
 
     #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-    fn mount(arguments: &[&str], image: Option<NamedTempFile>) -> Option<Self> {
+    fn mount(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         match mount(arguments, directory.path()) {
-            Ok(()) => Some(Self {
-                directory,
-                _image: image,
-            }),
+            Ok(()) => Some(Self { directory }),
             Err(error) => {
                 println!("SKIPPED: nothing can be mounted here: {error}");
                 None

@@ -61,7 +61,7 @@ impl SessionError {
     /// As a failure of `doing`, for whoever asked for it.
     pub(super) fn failure(&self, doing: &str) -> Failure {
         match self {
-            Self::Connect(error) => Failure::caused_by(connect_kind(error), doing, error),
+            Self::Connect(error) => connect_failure(error, doing),
             Self::Refused(refusal) => refusal_failure(refusal, doing),
             Self::Local(failure) => failure.clone(),
             Self::Stream(error) => Failure::caused_by(FailureKind::Unreachable, doing, error)
@@ -170,13 +170,26 @@ pub(super) fn refusal_failure(refusal: &Refusal, doing: &str) -> Failure {
     }
 }
 
-fn connect_kind(error: &ConnectError) -> FailureKind {
-    match error {
-        ConnectError::Untrusted { .. } => FailureKind::Trust,
-        ConnectError::Unreachable { .. } => FailureKind::Unreachable,
-        ConnectError::Protocol { .. } => FailureKind::Protocol,
-        ConnectError::Address { .. } => FailureKind::Usage,
-    }
+fn connect_failure(error: &ConnectError, doing: &str) -> Failure {
+    let (kind, hint) = match error {
+        ConnectError::Untrusted { .. } => (
+            FailureKind::Trust,
+            "`apim-sync trust list` on both nodes shows which ids they trust",
+        ),
+        ConnectError::Unreachable { .. } => (
+            FailureKind::Unreachable,
+            "`apim-sync status` on the peer shows whether its daemon runs and where it listens; the way there must let UDP pass",
+        ),
+        ConnectError::Protocol { .. } => (
+            FailureKind::Protocol,
+            "run the same version of apim-sync on both nodes",
+        ),
+        ConnectError::Address { .. } => (
+            FailureKind::Usage,
+            "`apim-sync trust list` shows the peer's address",
+        ),
+    };
+    Failure::caused_by(kind, doing, error).hint(hint)
 }
 
 /// An error with everything that caused it.
