@@ -26,9 +26,9 @@ use crate::{
 const DISK_BYTES_PER_FILE: u64 = 48 << 10;
 /// Room for everything else.
 const DISK_BYTES_MIN: u64 = 512 << 20;
-/// Room for a large file: its source, the passive's copy old and new, and two of
-/// rsync's.
-const DISK_LARGE_COPIES: u64 = 6;
+/// Room for a large file: its source, the passive's copy old and new and what it
+/// remembers of earlier ones, and two of rsync's.
+const DISK_LARGE_COPIES: u64 = 8;
 
 /// The stage. Fields are dropped in order: processes before the disk.
 pub(crate) struct Stage {

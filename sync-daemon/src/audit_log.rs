@@ -113,6 +113,13 @@ pub enum Said {
         /// The plan.
         plan: String,
     },
+    /// A hook of a change of role or a halt was run.
+    Hook {
+        /// Which.
+        hook: String,
+        /// How it ended.
+        outcome: String,
+    },
     /// `verify --sign`.
     Verified {
         /// The tree.

@@ -210,6 +210,8 @@ pub struct Rollback {
     pub tree: Option<String>,
     /// Only this path and what is below it.
     pub only: Option<String>,
+    /// Only this tenant, of the tree whose top directories are tenants.
+    pub tenant: Option<String>,
     /// Report what would change and change nothing.
     pub dry_run: bool,
 }

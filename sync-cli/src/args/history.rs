@@ -50,6 +50,9 @@ pub(crate) struct Rollback {
     /// Only this path of the tree, and what is below it
     #[arg(long, value_name = "PREFIX")]
     pub(crate) only: Option<String>,
+    /// Only this tenant, of the tree whose top directories are tenants
+    #[arg(long, value_name = "TENANT", conflicts_with = "only")]
+    pub(crate) tenant: Option<String>,
     /// Show what would change and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

@@ -13,6 +13,7 @@ pub(crate) async fn run(context: &Context, args: Rollback) -> Outcome {
         generation: args.generation,
         tree: args.tree,
         only: args.only,
+        tenant: args.tenant,
         dry_run: args.dry_run,
     });
     let work = backend::ask(&config, request, |event| shown.event(context, event));

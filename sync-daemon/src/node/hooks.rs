@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::{NodeMode, Shared};
 use crate::{
+    audit_log::{AuditLog, Said},
     config::{Config, HooksConfig},
     events::{Hook, HookRun, HookStatus, Role, SCHEMA},
     identity::NodeId,
@@ -46,6 +47,7 @@ pub(super) struct Hooks {
     node: String,
     id: NodeId,
     state_dir: PathBuf,
+    audit: AuditLog,
     /// Each hook runs once at a time; those of a change of role one after the other.
     turns: BTreeMap<Hook, Arc<tokio::sync::Mutex<()>>>,
     known: Mutex<Known>,
@@ -72,7 +74,7 @@ struct Now {
 
 impl Hooks {
     /// With what the last life of the node left.
-    pub(super) fn open(config: &Config, id: NodeId) -> Arc<Self> {
+    pub(super) fn open(config: &Config, id: NodeId, audit: AuditLog) -> Arc<Self> {
         let state_dir = config.node.state_dir.clone();
         let saved = record::load(&state_dir).unwrap_or_else(|error| {
             warn!("what is known of the hooks' last runs is lost: {error}");
@@ -96,6 +98,7 @@ impl Hooks {
             node: config.node.name.to_string(),
             id,
             state_dir,
+            audit,
             turns: turns(),
             config: config.hooks.clone(),
             known: Mutex::new(known),
@@ -188,6 +191,14 @@ impl Hooks {
 
     fn note(&self, run: HookRun) {
         let hook = run.hook;
+        // The others happen too often to be written down.
+        let counts = matches!(hook, Hook::OnPromote | Hook::OnDemote | Hook::OnHalt);
+        if counts {
+            self.audit.say(Said::Hook {
+                hook: hook.name().to_owned(),
+                outcome: run.outcome.to_string(),
+            });
+        }
         {
             let mut known = self.known();
             let before = known.runs.get(&hook);
@@ -199,8 +210,7 @@ impl Hooks {
             };
             known.runs.insert(hook, status);
         }
-        // The others happen too often to be written down.
-        if matches!(hook, Hook::OnPromote | Hook::OnDemote | Hook::OnHalt) {
+        if counts {
             self.save();
         }
     }

@@ -93,13 +93,14 @@ pub(super) fn base(
     let trusted = trusted(&config)?;
     let inviter = inviter(&config, &trusted)?;
     let endpoint = bind(&config, mode, &identity, &trusted, &inviter)?;
+    let audit = audit_log(&state_dir, &identity);
     Ok(Base {
         releases: Arc::new(Releases::load(&state_dir)?),
         pauses: Arc::new(Pauses::load(&state_dir)?),
-        hooks: Hooks::open(&config, identity.id()),
+        hooks: Hooks::open(&config, identity.id(), audit.clone()),
         changing: Arc::default(),
         lease: Lease::new(&config, identity.id(), mode),
-        audit: audit_log(&state_dir, &identity),
+        audit,
         config,
         mode,
         config_file,

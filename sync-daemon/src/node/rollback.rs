@@ -53,7 +53,7 @@ pub(super) async fn run(
     let doing = format!("rolling back to generation {}", asked.generation);
     refuse_passive(shared, &doing)?;
     shared.refuse_conflict(&doing)?;
-    let scope = Scope::of(shared, asked.tree.as_deref(), None)?;
+    let scope = Scope::of(shared, asked.tree.as_deref(), asked.tenant.as_deref())?;
     if !asked.dry_run {
         push_request::refuse_paused(shared, &scope)?;
     }
@@ -70,7 +70,10 @@ pub(super) async fn run(
         tree: &tree,
         doing,
         generation: Generation(asked.generation),
-        only: asked.only.as_deref().map(history::parse).transpose()?,
+        only: match scope.tenant() {
+            Some(tenant) => Some(tenant.directory().clone()),
+            None => asked.only.as_deref().map(history::parse).transpose()?,
+        },
         events,
     };
     for _ in 0..TRIES {

@@ -133,6 +133,15 @@ fn both_sides_of_a_promotion_are_told_and_the_command_waits_for_its_hook() {
         (&"passive".into(), &"apim-2".into())
     );
     assert_eq!(last_run(&world.passive, "on_promote").unwrap()["runs"], 1);
+    let audit = world.passive.state.join("audit/00000001.jsonl");
+    wait::until("the audit log to say how the hook ended", DEADLINE, || {
+        let text = fs::read_to_string(&audit).unwrap();
+        let mut records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let said = records.any(|it| it["hook"] == "on_promote" && it["outcome"] == "succeeded");
+        wait::ensure(said, text)
+    });
     assert!(
         world.passive.log().contains("rewritten"),
         "what it says is logged"

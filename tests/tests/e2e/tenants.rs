@@ -340,6 +340,32 @@ fn one_tenant_can_be_pushed() {
 }
 
 #[test]
+fn one_tenant_can_go_back() {
+    let (world, apis) = running();
+    let generation = world.active.status()["trees"][0]["generation"].to_string();
+    let paths = ["1", "7"].map(|tenant| synapse(Path::new(""), tenant).join(apis[0].path()));
+    let old = paths
+        .each_ref()
+        .map(|path| fs::read(world.active.tree.join(path)).unwrap());
+    for path in &paths {
+        world.save(
+            path,
+            "<api xmlns=\"http://ws.apache.org/ns/synapse\" name=\"new\" context=\"/new\"/>",
+        );
+    }
+    world.push();
+    let back = ["rollback", &generation, "--tenant", "7"];
+    world.active.run(&back).exits(0);
+    world.until_equal(Strictness::Identity);
+    let now = paths
+        .each_ref()
+        .map(|path| fs::read(world.passive.tree.join(path)).unwrap());
+    assert_ne!(now[0], old[0], "tenant 1 keeps what it has");
+    assert_eq!(now[1], old[1]);
+    world.verify_clean();
+}
+
+#[test]
 fn a_tree_without_tenants_has_none_to_verify() {
     let (world, _) = World::running(8);
     let outcome = world.active.run(&["verify", "--tenant", "7"]).exits(2);
