@@ -37,13 +37,18 @@ impl Report {
         }
     }
 
-    /// Reads the raw samples of earlier runs, as if they had been one.
+    /// Reads the raw samples of earlier runs, as if they had been one. Of a workload
+    /// that was measured again the last run counts.
     pub(crate) fn load(files: &[PathBuf]) -> Result<Self, String> {
         let mut runs = files.iter().map(|file| Self::load_one(file));
         let mut all = runs.next().ok_or("no run was named")??;
         for run in runs {
-            all.rows.extend(run?.rows);
+            let later = run?.rows;
+            all.rows
+                .retain(|row| later.iter().all(|it| it.id != row.id));
+            all.rows.extend(later);
         }
+        all.rows.sort_by_key(|row| number(&row.id));
         Ok(all)
     }
 
@@ -83,6 +88,11 @@ fn between(page: &str, figures: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}\n\n{figures}\n{END}{after}"))
+}
+
+/// W2 comes before W10.
+fn number(id: &str) -> u32 {
+    id.trim_start_matches('W').parse().unwrap_or(u32::MAX)
 }
 
 fn root() -> PathBuf {
