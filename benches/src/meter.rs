@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{Read, Seek},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -154,6 +155,19 @@ pub(crate) fn unmeasured(command: Command) -> Result<String, String> {
     Ok(Running::start(command)?.finish()?.1)
 }
 
+/// A command in a few words. What failed is published with the figures: no path of
+/// this machine belongs there.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let text: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let names = text.iter().flat_map(|text| text.split(' ')).map(|word| {
+        let path = Path::new(word);
+        let name = path.file_name().filter(|_| path.is_absolute());
+        name.map_or(word.into(), |name| name.to_string_lossy())
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
 /// A command that runs, its output going to files so that nothing blocks it.
 struct Running {
     shown: String,
@@ -164,7 +178,7 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Result<Self, String> {
-        let shown = format!("{command:?}");
+        let shown = shown(&command);
         let fail = |error| format!("starting {shown}: {error}");
         let (output, errors) = (
             tempfile::tempfile().map_err(fail)?,
@@ -293,5 +307,26 @@ fn look(watched: &[Resident], peaks: &mut Ends<u64>) {
             let most = peaks.of(resident.end);
             *most = (*most).max(peak);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_without_the_paths_of_this_machine() {
+        let mut command = Command::new("/home/me/target/release/apim-sync");
+        command.args([
+            "-C",
+            "/tmp/x/config.toml",
+            "-e",
+            "ssh -i /tmp/x/key",
+            "rsync://host/target/",
+        ]);
+        assert_eq!(
+            shown(&command),
+            "apim-sync -C config.toml -e ssh -i key rsync://host/target/"
+        );
     }
 }

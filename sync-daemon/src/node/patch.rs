@@ -1,7 +1,7 @@
 //! Contents like ones that are here: the passive sends sketches of what it has,
-//! the active what is between the pieces. (Of some that are new the sketch is empty.) One conversation for a generation, so
-//! that it costs one round trip and what one content repeats of another is
-//! compressed away.
+//! the active what is between the pieces. Of some that are new the sketch is empty.
+//! One conversation for a generation, so that it costs one round trip and what one
+//! content repeats of another is compressed away.
 
 use std::{collections::VecDeque, sync::Arc, vec};
 
