@@ -198,6 +198,16 @@ pub struct WitnessAnswer {
 /// older ones even where it has become as long.
 pub const WITNESSED_MAX: usize = 64;
 
+/// What the bytes behind it in the same frame are: part of a content, compressed
+/// where that helps. Both ends hand such bytes on as they lie in the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Piece {
+    /// Length of the part, 1 byte to 256 KiB.
+    pub plain_length: u32,
+    /// Whether the bytes are a zstd frame.
+    pub compressed: bool,
+}
+
 /// Contents in one [`Opening::Recall`].
 pub const RECALL_CONTENTS_MAX: usize = 4_096;
 
@@ -213,15 +223,8 @@ pub enum RecallAnswer {
         /// Its length.
         length: u64,
     },
-    /// Bytes of it, compressed where that helps.
-    Data {
-        /// Plain length, 1 byte to 256 KiB.
-        plain_length: u32,
-        /// Whether `bytes` is a zstd frame.
-        compressed: bool,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
+    /// Bytes of it, which fill the rest of the frame.
+    Data(Piece),
 }
 
 impl std::fmt::Debug for RecallAnswer {
@@ -229,7 +232,7 @@ impl std::fmt::Debug for RecallAnswer {
         match self {
             Self::Absent => f.write_str("Absent"),
             Self::Content { length } => write!(f, "Content({length} bytes)"),
-            Self::Data { plain_length, .. } => write!(f, "Data({plain_length} plain)"),
+            Self::Data(piece) => write!(f, "{piece:?}"),
         }
     }
 }
@@ -630,15 +633,8 @@ pub enum FetchAnswer {
     },
     /// The (id, length) of the chunks of one group asked for.
     Chunks(Vec<(ContentId, u32)>),
-    /// Bytes, compressed where that helps.
-    Data {
-        /// Plain length, at most 256 KiB.
-        plain_length: u32,
-        /// Whether `bytes` is a zstd frame.
-        compressed: bool,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
+    /// Bytes, which fill the rest of the frame.
+    Data(Piece),
     /// The file changed or went: a newer generation follows.
     Superseded,
 }
@@ -648,7 +644,7 @@ impl std::fmt::Debug for FetchAnswer {
         match self {
             Self::Groups { groups, last } => write!(f, "Groups({}, last: {last})", groups.len()),
             Self::Chunks(chunks) => write!(f, "Chunks({})", chunks.len()),
-            Self::Data { plain_length, .. } => write!(f, "Data({plain_length})"),
+            Self::Data(piece) => write!(f, "{piece:?}"),
             Self::Superseded => f.write_str("Superseded"),
         }
     }

@@ -24,8 +24,8 @@ use sync_core::{
     wire::{
         AuditAnswer, AuditRequest, AuditTip, Block, Claim, DeployedAnswer, DeployedReport,
         DriftedPath, Fence, FetchAnswer, FetchRequest, HandoverAnswer, HashStart, Hello, Join,
-        JoinAnswer, Offer, Opening, PatchRequest, PlanId, Probe, Range, RecallAnswer, Refusal,
-        Reply, Span, TraceAnswer, Traced, TreeReport, TreeStatus, View, WitnessAnswer,
+        JoinAnswer, Offer, Opening, PatchRequest, Piece, PlanId, Probe, Range, RecallAnswer,
+        Refusal, Reply, Span, TraceAnswer, Traced, TreeReport, TreeStatus, View, WitnessAnswer,
     },
 };
 
@@ -382,11 +382,10 @@ fn fetch_answers() -> Vec<FetchAnswer> {
             last: true,
         },
         FetchAnswer::Chunks(vec![(ContentId([0xcd; 32]), 65_536)]),
-        FetchAnswer::Data {
+        FetchAnswer::Data(Piece {
             plain_length: 4,
             compressed: false,
-            bytes: b"data".to_vec(),
-        },
+        }),
         FetchAnswer::Superseded,
     ]
 }
@@ -415,11 +414,10 @@ fn recall_answers() -> [RecallAnswer; 3] {
     [
         RecallAnswer::Absent,
         RecallAnswer::Content { length: 70_000 },
-        RecallAnswer::Data {
+        RecallAnswer::Data(Piece {
             plain_length: 3,
-            compressed: false,
-            bytes: vec![1, 2, 3],
-        },
+            compressed: true,
+        }),
     ]
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod endpoint;
 mod frame;
 mod loss;
+mod pace;
 mod seats;
 mod settings;
 mod tls;

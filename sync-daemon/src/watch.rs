@@ -15,6 +15,8 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use notify::{
@@ -28,6 +30,46 @@ use tokio::sync::Notify;
 /// Hints waiting to be taken. Beyond that they collapse into one rescan: looking
 /// at everything once is cheaper than at so many paths one by one.
 const HINTS_MAX: usize = 65_536;
+
+/// For so long a watcher at [`Delivery::Gathered`] leaves events to the kernel, whose
+/// queue holds 16,384.
+const REST: Duration = Duration::from_millis(4);
+/// For so long after a rest it takes them as they come: time for those that have
+/// gathered, and few more.
+const AWAKE: Duration = Duration::from_micros(500);
+
+/// How soon events are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// As they happen.
+    Prompt,
+    /// Many at once, up to [`REST`] late: when this node changes thousands of
+    /// files itself, waking up for each costs nearly as much as changing it.
+    Gathered,
+}
+
+/// The pauses of a watcher's thread, taken after its events.
+struct Rest {
+    delivery: Delivery,
+    ended: Instant,
+}
+
+impl Rest {
+    fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            ended: Instant::now(),
+        }
+    }
+
+    /// Called after each event: pauses where none was for a while.
+    fn take(&mut self) {
+        if self.delivery == Delivery::Gathered && self.ended.elapsed() >= AWAKE {
+            thread::sleep(REST);
+            self.ended = Instant::now();
+        }
+    }
+}
 
 /// What the kernel says may be worth a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,15 +143,21 @@ pub(crate) struct Hints(Arc<Shared>);
 impl Watch {
     /// Starts watching the root itself and the marker directory, which is made.
     /// Directories below the root are added with [`Watch::add`].
-    pub(crate) fn start(root: &Path, markers: &Path) -> Result<(Self, Hints), WatchError> {
+    pub(crate) fn start(
+        root: &Path,
+        markers: &Path,
+        delivery: Delivery,
+    ) -> Result<(Self, Hints), WatchError> {
         let shared = Arc::new(Shared {
             hints: Mutex::default(),
             arrived: Notify::new(),
         });
         let sink = Arc::clone(&shared);
         let (base, marker_base) = (root.to_owned(), markers.to_owned());
+        let mut rest = Rest::new(delivery);
         let on_event = move |event: notify::Result<Event>| {
             sink.push(translate(event, &base, &marker_base));
+            rest.take();
         };
         let config = notify::Config::default()
             .with_follow_symlinks(false)
@@ -352,7 +400,7 @@ fn is_not_found(error: &notify::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::fs;
 
     use super::*;
 
@@ -385,7 +433,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (root, markers) = (dir.path().join("tree"), dir.path().join("markers"));
         fs::create_dir(&root).unwrap();
-        let (mut watch, hints) = Watch::start(&root, &markers).unwrap();
+        let (mut watch, hints) = Watch::start(&root, &markers, Delivery::Prompt).unwrap();
         for n in 0..100 {
             fs::write(root.join(format!("{n}.xml")), "x").unwrap();
         }
@@ -397,11 +445,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn none_of_the_events_that_gathered_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, markers) = (dir.path().join("tree"), dir.path().join("markers"));
+        fs::create_dir(&root).unwrap();
+        let (mut watch, hints) = Watch::start(&root, &markers, Delivery::Gathered).unwrap();
+        until_marker(&mut watch, &hints).await; // the thread rests now
+        for n in 0..1_000 {
+            fs::write(root.join(format!("{n}.xml")), "x").unwrap();
+        }
+        let seen = until_marker(&mut watch, &hints).await;
+        for n in 0..1_000 {
+            assert!(seen.contains(&Hint::Touched(path(&format!("{n}.xml")))));
+        }
+    }
+
+    #[tokio::test]
     async fn a_directory_renamed_away_and_watched_again_still_reports() {
         let dir = tempfile::tempdir().unwrap();
         let (root, markers) = (dir.path().join("tree"), dir.path().join("markers"));
         fs::create_dir_all(root.join("a/b")).unwrap();
-        let (mut watch, hints) = Watch::start(&root, &markers).unwrap();
+        let (mut watch, hints) = Watch::start(&root, &markers, Delivery::Prompt).unwrap();
         assert!(watch.add(&path("a")).unwrap());
         assert!(watch.add(&path("a/b")).unwrap());
         fs::rename(root.join("a"), root.join("c")).unwrap();
@@ -422,7 +486,7 @@ mod tests {
         let (root, markers) = (dir.path().join("tree"), dir.path().join("markers"));
         fs::create_dir(&root).unwrap();
         fs::write(root.join("a"), "x").unwrap();
-        let (mut watch, hints) = Watch::start(&root, &markers).unwrap();
+        let (mut watch, hints) = Watch::start(&root, &markers, Delivery::Prompt).unwrap();
         fs::read(root.join("a")).unwrap();
         fs::read_dir(&root).unwrap().count();
         assert!(until_marker(&mut watch, &hints).await.is_empty());

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     events::DriftCause,
     tree_thread::Stopped,
-    watch::{Hint, Hints, Watch, next_hints},
+    watch::{Delivery, Hint, Hints, Watch, next_hints},
 };
 
 /// How long after the first hint the paths are looked at: a generation being
@@ -242,7 +242,11 @@ impl Running {
     }
 
     async fn start_watch(&mut self) -> Result<(), Stopped> {
-        match Watch::start(&self.options.root, &self.options.markers) {
+        match Watch::start(
+            &self.options.root,
+            &self.options.markers,
+            Delivery::Gathered,
+        ) {
             Ok(started) => self.watch = Some(started),
             Err(error) => {
                 warn!(tree = %self.options.tree.name, "{}", with_causes(&error));

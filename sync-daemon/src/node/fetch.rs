@@ -7,23 +7,24 @@ use std::sync::Arc;
 
 use sync_core::{
     ContentId, FileEntry, RelPath, TreeName,
-    codec::Malformed,
     limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX},
     recipe::{Missing, Recipe, Run},
     wire::{FETCH_GROUPS_MAX, FetchAnswer, FetchRequest, Opening, Refusal},
 };
+use sync_fs::source::{Gone, LargeSource};
 
 use super::{
-    Shared, active::ActiveTree, error::SessionError, passive::PassiveTree, working::DISK_PATIENCE,
+    Shared,
+    active::ActiveTree,
+    error::SessionError,
+    passive::PassiveTree,
+    piece::{Expander, Squeezer},
+    working::DISK_PATIENCE,
 };
 use crate::transport::{Connection, Stream};
 
-/// Plain bytes in one `Data`.
-const DATA_BYTES: u32 = CHUNK_BYTES_MAX;
 /// Groups named in one frame.
 const GROUPS_PER_FRAME: usize = 16_384;
-/// Compression of chunks: jars and images rarely shrink, so only cheaply.
-const LEVEL: i32 = 1;
 /// Groups in one content: the smallest group is one smallest chunk.
 const GROUPS_MAX: usize = (FILE_BYTES_MAX / (16 << 10)) as usize;
 
@@ -113,53 +114,29 @@ async fn bytes(
     length: u64,
 ) -> Result<(), SessionError> {
     stream.send(&FetchRequest::Bytes { offset, length }).await?;
+    let mut expander = Expander::default();
     let mut at = offset;
     let end = offset + length;
     while at < end {
-        let FetchAnswer::Data {
-            plain_length,
-            compressed,
-            bytes,
-        } = answer(stream).await?
-        else {
+        let (answer, bytes) = stream.receive_with_payload::<FetchAnswer>().await?;
+        let FetchAnswer::Data(piece) = expected(answer)? else {
             return Err(unexpected());
         };
-        if plain_length == 0 || plain_length > DATA_BYTES || u64::from(plain_length) > end - at {
-            return Err(SessionError::protocol("a piece that was not asked for"));
-        }
-        let plain = expand(bytes, compressed, plain_length)?;
+        let plain = expander.expand(piece, bytes, end - at)?;
         tree.write_at(at, plain)
             .await?
             .map_err(SessionError::Refused)?;
-        at += u64::from(plain_length);
+        at += u64::from(piece.plain_length);
     }
     Ok(())
 }
 
-pub(super) fn expand(
-    bytes: Vec<u8>,
-    compressed: bool,
-    plain_length: u32,
-) -> Result<Vec<u8>, SessionError> {
-    let plain = if compressed {
-        zstd::bulk::decompress(&bytes, plain_length as usize).map_err(|error| Malformed {
-            what: "chunk",
-            reason: error.to_string(),
-        })?
-    } else {
-        bytes
-    };
-    if plain.len() == plain_length as usize {
-        Ok(plain)
-    } else {
-        Err(SessionError::protocol(
-            "a piece of another length than announced",
-        ))
-    }
+async fn answer(stream: &mut Stream) -> Result<FetchAnswer, SessionError> {
+    expected(stream.receive().await?)
 }
 
-async fn answer(stream: &mut Stream) -> Result<FetchAnswer, SessionError> {
-    match stream.receive::<FetchAnswer>().await? {
+fn expected(answer: FetchAnswer) -> Result<FetchAnswer, SessionError> {
+    match answer {
         FetchAnswer::Superseded => Err(SessionError::Refused(Refusal::Superseded)),
         answer => Ok(answer),
     }
@@ -198,7 +175,7 @@ pub(super) async fn serve(
         tree,
         path,
         stream,
-        source: Some(source),
+        source: Some((source, Squeezer::new())),
         recipe: None,
     };
     while let Some(request) = serving.stream.next::<FetchRequest>().await? {
@@ -215,7 +192,7 @@ struct Serving {
     tree: ActiveTree,
     path: RelPath,
     stream: Stream,
-    source: Option<sync_fs::source::LargeSource>,
+    source: Option<(LargeSource, Squeezer)>,
     recipe: Option<Arc<Recipe>>,
 }
 
@@ -242,24 +219,24 @@ impl Serving {
     /// Does `work` with the open file on the tree's thread.
     async fn with_source<R: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut sync_fs::source::LargeSource) -> R + Send + 'static,
+        work: impl FnOnce(&LargeSource, &mut Squeezer) -> R + Send + 'static,
     ) -> Result<R, SessionError> {
-        let mut source = self.source.take().ok_or_else(unexpected)?;
-        let (result, source) = self
+        let (source, mut squeezer) = self.source.take().ok_or_else(unexpected)?;
+        let (result, kept) = self
             .tree
             .thread
             .run(move |_| {
-                let result = work(&mut source);
-                (result, source)
+                let result = work(&source, &mut squeezer);
+                (result, (source, squeezer))
             })
             .await?;
-        self.source = Some(source);
+        self.source = Some(kept);
         Ok(result)
     }
 
     async fn groups(&mut self) -> Result<bool, SessionError> {
         if self.recipe.is_none() {
-            let Ok(recipe) = self.with_source(|source| source.recipe()).await? else {
+            let Ok(recipe) = self.with_source(|source, _| source.recipe()).await? else {
                 return Ok(false);
             };
             self.recipe = Some(Arc::clone(&recipe));
@@ -302,38 +279,20 @@ impl Serving {
         let end = offset + length;
         let mut at = offset;
         while at < end {
-            let count = u64::from(DATA_BYTES).min(end - at);
+            let count = u64::from(CHUNK_BYTES_MAX).min(end - at);
             let read = self
-                .with_source(move |source| read_piece(source, at, count))
+                .with_source(move |source, squeezer| {
+                    let plain = source.read(at, count)?;
+                    Ok::<_, Gone>(squeezer.squeeze(plain))
+                })
                 .await?;
-            let Ok(answer) = read else { return Ok(false) };
-            self.stream.send(&answer).await?;
+            let Ok((piece, bytes)) = read else {
+                return Ok(false);
+            };
+            let answer = FetchAnswer::Data(piece);
+            self.stream.send_with_payload(&answer, bytes).await?;
             at += count;
         }
         Ok(true)
     }
-}
-
-fn read_piece(
-    source: &mut sync_fs::source::LargeSource,
-    offset: u64,
-    count: u64,
-) -> Result<FetchAnswer, sync_fs::source::Gone> {
-    let mut plain = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];
-    source.read_at(&mut plain, offset)?;
-    let plain_length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
-    let (compressed, bytes) = squeeze(plain);
-    Ok(FetchAnswer::Data {
-        plain_length,
-        compressed,
-        bytes,
-    })
-}
-
-/// `plain` as it travels, and whether it is compressed.
-pub(super) fn squeeze(plain: Vec<u8>) -> (bool, Vec<u8>) {
-    let squeezed = zstd::bulk::compress(&plain, LEVEL)
-        .ok()
-        .filter(|bytes| bytes.len() < plain.len());
-    (squeezed.is_some(), squeezed.unwrap_or(plain))
 }

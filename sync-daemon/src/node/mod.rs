@@ -46,6 +46,7 @@ mod past;
 mod patch;
 mod peers;
 mod picture;
+mod piece;
 mod promotion;
 mod publisher;
 mod push;

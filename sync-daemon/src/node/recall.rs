@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
 use sync_core::{
     ContentId, TreeName,
     limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX},
-    wire::{Opening, RECALL_CONTENTS_MAX, RecallAnswer},
+    wire::{Opening, Piece, RECALL_CONTENTS_MAX, RecallAnswer},
 };
 use sync_fs::{
     Root,
@@ -15,7 +16,12 @@ use sync_fs::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Shared, error::SessionError, fetch, working::DISK_PATIENCE};
+use super::{
+    Shared,
+    error::SessionError,
+    piece::{Expander, Squeezer},
+    working::DISK_PATIENCE,
+};
 use crate::{
     failure::{Failure, FailureKind},
     transport::{Connection, Stream},
@@ -59,36 +65,32 @@ pub(super) async fn serve(
 }
 
 async fn send(stream: &mut Stream, found: ArchivedContent) -> Result<(), SessionError> {
-    let found = Arc::new(found);
+    let length = found.length;
+    let mut reading = (found, Squeezer::new());
     let mut at = 0;
-    while at < found.length {
-        let reading = Arc::clone(&found);
-        let answer = blocking(move || read_piece(&reading, at)).await?;
-        let (answer, count) = answer.ok_or_else(|| {
+    while at < length {
+        let read = blocking(move || {
+            let (found, squeezer) = &mut reading;
+            (read_piece(found, squeezer, at), reading)
+        });
+        let (read, kept) = read.await?;
+        reading = kept;
+        let (piece, bytes) = read.ok_or_else(|| {
             // Somebody shortens it: what was announced cannot be sent.
             SessionError::protocol("a content of the archive is shorter than it was")
         })?;
-        stream.send(&answer).await?;
-        at += count;
+        let answer = RecallAnswer::Data(piece);
+        stream.send_with_payload(&answer, bytes).await?;
+        at += u64::from(piece.plain_length);
     }
     Ok(())
 }
 
-fn read_piece(found: &ArchivedContent, at: u64) -> Option<(RecallAnswer, u64)> {
+fn read_piece(found: &ArchivedContent, squeezer: &mut Squeezer, at: u64) -> Option<(Piece, Bytes)> {
     let count = u64::from(CHUNK_BYTES_MAX).min(found.length - at);
-    let mut plain = vec![0; usize::try_from(count).ok()?];
-    let read = found.file.read_at(&mut plain, at).ok()?;
-    if read < plain.len() {
-        return None;
-    }
-    let plain_length = u32::try_from(count).ok()?;
-    let (compressed, bytes) = fetch::squeeze(plain);
-    let answer = RecallAnswer::Data {
-        plain_length,
-        compressed,
-        bytes,
-    };
-    Some((answer, count))
+    let count = usize::try_from(count).ok()?;
+    let plain = found.file.read(at, count).ok()?;
+    (plain.len() == count).then(|| squeezer.squeeze(plain))
 }
 
 /// Asks a peer which of `contents` it has.
@@ -106,7 +108,7 @@ pub(super) async fn which(
                     there.insert(*id);
                 }
                 RecallAnswer::Absent => {}
-                RecallAnswer::Data { .. } => return Err(unexpected()),
+                RecallAnswer::Data(_) => return Err(unexpected()),
             }
         }
     }
@@ -163,23 +165,16 @@ async fn receive(
     };
     let place = Arc::clone(staging);
     let mut arriving = on_disk(move || place.begin(id, length)).await?;
+    let mut expander = Expander::default();
     let mut at = 0;
     while at < length {
-        let RecallAnswer::Data {
-            plain_length,
-            compressed,
-            bytes,
-        } = stream.receive::<RecallAnswer>().await?
-        else {
+        let (answer, bytes) = stream.receive_with_payload().await?;
+        let RecallAnswer::Data(piece) = answer else {
             return Err(unexpected());
         };
-        let count = u64::from(plain_length);
-        if count == 0 || plain_length > CHUNK_BYTES_MAX || count > length - at {
-            return Err(SessionError::protocol("a piece that was not asked for"));
-        }
-        let plain = fetch::expand(bytes, compressed, plain_length)?;
+        let plain = expander.expand(piece, bytes, length - at)?;
         arriving = on_disk(move || arriving.write(&plain).map(|()| arriving)).await?;
-        at += count;
+        at += u64::from(piece.plain_length);
     }
     let place = Arc::clone(staging);
     on_disk(move || place.finish(&arriving)).await

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sync_core::{
     codec::{Decode, Encode},
     wire::{Claim, Hello, Opening, VERSION_OF_CLAIMS},
@@ -292,6 +293,18 @@ impl Stream {
         self.sender.send(message).await
     }
 
+    /// See [`Sender::send_with_payload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_with_payload<T: Encode>(
+        &mut self,
+        message: &T,
+        payload: Bytes,
+    ) -> Result<(), StreamError> {
+        self.sender.send_with_payload(message, payload).await
+    }
+
     /// See [`Sender::feed`].
     ///
     /// # Errors
@@ -330,6 +343,14 @@ impl Stream {
     /// As there.
     pub async fn receive<T: Decode<()>>(&mut self) -> Result<T, StreamError> {
         self.receiver.receive().await
+    }
+
+    /// See [`Receiver::receive_with_payload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn receive_with_payload<T: Decode<()>>(&mut self) -> Result<(T, Bytes), StreamError> {
+        self.receiver.receive_with_payload().await
     }
 
     /// See [`Receiver::next`].

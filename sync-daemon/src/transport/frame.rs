@@ -6,6 +6,7 @@
 //! is allocated for it.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,9 +21,8 @@ use sync_core::{
     limits::FRAME_BYTES_MAX,
 };
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
 
-use super::{connection::Connection, loss::Loss};
+use super::{connection::Connection, loss::Loss, pace::Pace};
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
@@ -34,12 +34,6 @@ const COALESCE_BYTES: usize = 64 << 10;
 const WRITE_BYTES_MAX: usize = 256 << 10;
 /// Packets taken from quinn in one call.
 const READ_CHUNKS: usize = 64;
-/// What must move within one patience for a transfer to count as alive.
-const PROGRESS_BYTES_MIN: usize = 4 << 10;
-/// For so many patiences a peer that takes nothing is waited for while it says
-/// that it is at work: ten minutes, in which the slowest disk writes what the
-/// peer has taken already.
-const PATIENCES_MAX: u32 = 20;
 
 /// Why a message did not go or come.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -106,57 +100,6 @@ impl From<ReadError> for StreamError {
     }
 }
 
-/// Until when the next bit of progress is due.
-struct Pace {
-    patience: Duration,
-    due: Instant,
-    /// Beyond this nothing puts `due` off.
-    limit: Instant,
-    moved: usize,
-}
-
-impl Pace {
-    fn new(patience: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            patience,
-            due: now + patience,
-            limit: now + patience * PATIENCES_MAX,
-            moved: 0,
-        }
-    }
-
-    /// Waits one patience more, as far as the limit allows.
-    fn put_off(&mut self) -> bool {
-        let now = Instant::now();
-        self.due = self.limit.min(now + self.patience);
-        self.due > now
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        self.moved += bytes;
-        if self.moved >= PROGRESS_BYTES_MIN {
-            *self = Self::new(self.patience);
-        }
-    }
-
-    async fn wait<T, E: Into<StreamError>>(
-        &self,
-        connection: &Connection,
-        step: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, StreamError> {
-        match timeout_at(self.due, step).await {
-            Ok(outcome) => outcome.map_err(|error| match error.into() {
-                StreamError::Lost(loss) => StreamError::Lost(connection.refine(loss)),
-                other => other,
-            }),
-            Err(_) => Err(StreamError::TimedOut {
-                patience: self.patience,
-            }),
-        }
-    }
-}
-
 /// Whether the peer has said something on a stream since this was last asked.
 /// Both halves have it: a peer that is heard is alive, even if it takes nothing
 /// for a while.
@@ -184,8 +127,8 @@ pub struct Sender {
     patience: Duration,
     /// Frames not handed on yet.
     queued: Vec<u8>,
-    /// Frames that quinn takes as the peer makes room.
-    leaving: Bytes,
+    /// Frames, whole or in parts, that quinn takes as the peer makes room.
+    leaving: VecDeque<Bytes>,
     heard: Heard,
     /// Kept open by this.
     connection: Connection,
@@ -197,7 +140,7 @@ impl Sender {
             stream,
             patience: connection.deadlines().patience,
             queued: Vec::new(),
-            leaving: Bytes::new(),
+            leaving: VecDeque::new(),
             heard,
             connection,
         }
@@ -224,6 +167,22 @@ impl Sender {
         self.flush().await
     }
 
+    /// Sends `message` and behind it, in the same frame, `payload`, which is not
+    /// copied: [`Receiver::receive_with_payload`].
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn send_with_payload<T: Encode>(
+        &mut self,
+        message: &T,
+        payload: Bytes,
+    ) -> Result<(), StreamError> {
+        append_head(&mut self.queued, message, payload.len())?;
+        self.seal();
+        self.leaving.push_back(payload);
+        self.flush().await
+    }
+
     /// Queues `message`, to go out with the next [`Sender::flush`] or when
     /// enough has come together.
     ///
@@ -242,12 +201,14 @@ impl Sender {
     /// # Errors
     /// When the peer is gone or takes nothing.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
-        loop {
-            self.write_leaving().await?;
-            if self.queued.is_empty() {
-                return Ok(());
-            }
-            self.leaving = Bytes::from(std::mem::take(&mut self.queued));
+        self.seal();
+        self.write_leaving().await
+    }
+
+    fn seal(&mut self) {
+        if !self.queued.is_empty() {
+            let frames = std::mem::take(&mut self.queued);
+            self.leaving.push_back(Bytes::from(frames));
         }
     }
 
@@ -276,16 +237,19 @@ impl Sender {
     /// not heard either.
     async fn write_leaving(&mut self) -> Result<(), StreamError> {
         let mut pace = Pace::new(self.patience);
-        while !self.leaving.is_empty() {
-            let length = self.leaving.len().min(WRITE_BYTES_MAX);
-            let mut slice = [self.leaving.slice(..length)];
+        while let Some(first) = self.leaving.front_mut() {
+            let length = first.len().min(WRITE_BYTES_MAX);
+            let mut slice = [first.slice(..length)];
             let writing = self.stream.write_chunks(&mut slice);
             let bytes = match pace.wait(&self.connection, writing).await {
                 Ok(written) => written.bytes,
                 Err(StreamError::TimedOut { .. }) if self.heard.take() && pace.put_off() => 0,
                 Err(error) => return Err(error),
             };
-            self.leaving.advance(bytes);
+            first.advance(bytes);
+            if first.is_empty() {
+                self.leaving.pop_front();
+            }
             pace.moved(bytes);
         }
         Ok(())
@@ -301,10 +265,19 @@ fn stopped_early(error: StoppedError) -> StreamError {
 
 /// Appends the frame of `message`, or nothing where it is too large.
 fn append_frame<T: Encode>(queued: &mut Vec<u8>, message: &T) -> Result<(), StreamError> {
+    append_head(queued, message, 0)
+}
+
+/// The same without the `payload_bytes` that end the frame.
+fn append_head<T: Encode>(
+    queued: &mut Vec<u8>,
+    message: &T,
+    payload_bytes: usize,
+) -> Result<(), StreamError> {
     let start = queued.len();
     queued.extend_from_slice(&[0; LENGTH_BYTES]);
     codec::encode_into(message, queued);
-    let bytes = queued.len() - start - LENGTH_BYTES;
+    let bytes = queued.len() - start - LENGTH_BYTES + payload_bytes;
     let Ok(length) = check_length(bytes, FRAME_BYTES_MAX) else {
         queued.truncate(start);
         return Err(StreamError::TooLarge {
@@ -369,12 +342,29 @@ impl Receiver {
     /// # Errors
     /// When the message is broken, too large or too slow, or the peer broke off.
     pub async fn next<T: Decode<()>>(&mut self) -> Result<Option<T>, StreamError> {
+        match self.frame().await? {
+            Some(frame) => Ok(Some(codec::decode(&frame)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next message and what follows it in its frame, often nothing.
+    ///
+    /// # Errors
+    /// As [`Receiver::receive`].
+    pub async fn receive_with_payload<T: Decode<()>>(&mut self) -> Result<(T, Bytes), StreamError> {
+        let mut frame = self.frame().await?.ok_or(StreamError::Ended)?;
+        let (message, used) = codec::decode_prefix(&frame)?;
+        frame.advance(used);
+        Ok((message, frame))
+    }
+
+    async fn frame(&mut self) -> Result<Option<Bytes>, StreamError> {
         let mut pace = Pace::new(self.patience);
         loop {
             if let Some(length) = self.complete_frame()? {
                 self.buffer.advance(LENGTH_BYTES);
-                let frame = self.buffer.split_to(length);
-                return Ok(Some(codec::decode(&frame)?));
+                return Ok(Some(self.buffer.split_to(length).freeze()));
             }
             let begun = !self.buffer.is_empty();
             match self.read_more(&pace).await? {

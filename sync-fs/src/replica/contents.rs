@@ -192,9 +192,9 @@ pub(super) fn write_out(
     at: &RelPath,
     entry: &FileEntry,
 ) -> Result<HeldFile, DiskError> {
-    let file = work.create_file(at)?;
+    let file = work.create_file_with(at, entry.mode)?;
     let filled = fill(contents, work, &file, entry);
-    match filled.and_then(|()| dress(&file, entry)) {
+    match filled.and_then(|()| file.set_mtime(entry.mtime)) {
         Ok(()) => Ok(file),
         Err(error) => {
             work.remove_file(at)?;

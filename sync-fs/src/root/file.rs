@@ -4,6 +4,7 @@
 use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt};
 
 use rustix::{
+    buffer::spare_capacity,
     fs::{FallocateFlags, Timespec, Timestamps},
     io::Errno,
 };
@@ -62,6 +63,24 @@ impl HeldFile {
             }
         }
         Ok(filled)
+    }
+
+    /// `length` bytes from `offset`; fewer only at the end.
+    ///
+    /// # Errors
+    /// Where reading fails.
+    pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return self.says("read", Err(error)),
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
     /// Looks, gives every byte to `feed` in pieces, looks again. `None` where

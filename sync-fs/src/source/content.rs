@@ -96,14 +96,16 @@ impl LargeSource {
         }
     }
 
-    /// Fills `buffer` from `offset`. The bytes are not checked: whoever gets
-    /// them has the hash of their chunk.
+    /// `length` bytes from `offset`. They are not checked: whoever gets them has
+    /// the hash of their chunk.
     ///
     /// # Errors
     /// Where there are fewer bytes, or reading fails.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Gone> {
-        if self.file.read_at(buffer, offset)? == buffer.len() {
-            Ok(())
+    pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, Gone> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let bytes = self.file.read(offset, length)?;
+        if bytes.len() == length {
+            Ok(bytes)
         } else {
             Err(self.changed())
         }

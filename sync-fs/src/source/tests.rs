@@ -384,10 +384,8 @@ fn contents_are_given_away_only_while_they_are_what_the_manifest_says() {
     );
     let held = source.open_large(&path("large"), &big).unwrap();
     assert_eq!(held.recipe().unwrap(), Recipe::of(large.as_bytes()).into());
-    let mut piece = [0; 6];
-    held.read_at(&mut piece, 10).unwrap();
-    assert_eq!(&piece, b"abcdef");
-    assert!(held.read_at(&mut piece, big.length - 5).is_err());
+    assert_eq!(held.read(10, 6).unwrap(), b"abcdef");
+    assert!(held.read(big.length - 5, 6).is_err());
 
     for edited in ["CONTENT", "longer than before", ""] {
         fixture.write("small", edited);

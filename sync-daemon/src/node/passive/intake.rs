@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytes::Bytes;
 use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, Position, RelPath,
     deploy::Covered,
@@ -168,7 +169,7 @@ impl PassiveTree {
     }
 
     /// Writes bytes of the large content under way.
-    pub(in crate::node) async fn write_at(&self, offset: u64, bytes: Vec<u8>) -> Answer<()> {
+    pub(in crate::node) async fn write_at(&self, offset: u64, bytes: Bytes) -> Answer<()> {
         let count = bytes.len() as u64;
         let written = self
             .with_large(move |large| large.write_at(offset, &bytes))

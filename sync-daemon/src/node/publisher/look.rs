@@ -24,7 +24,7 @@ use super::{Running, SourceThread, UNWATCHED_RESCAN, trouble::Trouble};
 use crate::{
     failure::{Failure, FailureKind},
     tree_thread::Stopped,
-    watch::{Watch, WatchError},
+    watch::{Delivery, Watch, WatchError},
 };
 
 /// For how many hold times a believed deletion waits for others that are held.
@@ -165,7 +165,11 @@ impl Running {
     }
 
     fn start_watch(&mut self) {
-        match Watch::start(&self.publisher.root, &self.publisher.markers) {
+        match Watch::start(
+            &self.publisher.root,
+            &self.publisher.markers,
+            Delivery::Prompt,
+        ) {
             Ok(started) => {
                 self.watch = Some(started);
                 self.publisher

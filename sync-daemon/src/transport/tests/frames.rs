@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sync_core::limits::FRAME_BYTES_MAX;
 
 use crate::transport::{
@@ -142,6 +143,39 @@ async fn a_frame_may_hold_its_limit_and_not_a_byte_more() {
         let mut stream = talk.other.accept_stream().await.unwrap();
         assert_eq!(stream.receive::<Vec<u8>>().await.unwrap(), largest);
         assert_eq!(stream.next::<u8>().await, Ok(None));
+    };
+    tokio::join!(send, receive);
+}
+
+#[tokio::test]
+async fn a_payload_ends_the_frame_of_its_message() {
+    let talk = Talk::new().await;
+    let payload = Bytes::from(vec![7_u8; 300_000]);
+    let send = async {
+        let mut stream = talk.one.open().await.unwrap();
+        stream.feed(&1_u8).await.unwrap();
+        let sent = stream.send_with_payload(&2_u8, payload.clone()).await;
+        sent.unwrap();
+        stream.send(&3_u8).await.unwrap();
+        stream
+            .send_with_payload(&4_u8, payload.clone())
+            .await
+            .unwrap();
+        let too_large = Bytes::from(vec![7_u8; FRAME_BYTES_MAX]);
+        let error = stream.send_with_payload(&5_u8, too_large).await;
+        assert!(matches!(error, Err(StreamError::TooLarge { .. })));
+        stream.finish().await.unwrap();
+    };
+    let receive = async {
+        let mut stream = talk.other.accept_stream().await.unwrap();
+        assert_eq!(stream.receive::<u8>().await, Ok(1));
+        let came = stream.receive_with_payload::<u8>().await;
+        assert_eq!(came, Ok((2, payload.clone())));
+        let came = stream.receive_with_payload::<u8>().await;
+        assert_eq!(came, Ok((3, Bytes::new())));
+        // Whoever expects none is not given a message with one.
+        let error = stream.receive::<u8>().await.unwrap_err();
+        assert!(error.is_breach(), "{error}");
     };
     tokio::join!(send, receive);
 }
