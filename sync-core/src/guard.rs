@@ -194,36 +194,61 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn of(agreed: &Manifest, changes: impl IntoIterator<Item = &'a Change>) -> Self {
+    fn of(
+        agreed: &Manifest,
+        changes: impl IntoIterator<Item = &'a Change, IntoIter: Clone>,
+    ) -> Self {
+        let changes = changes.into_iter();
         let mut deleted = Vec::new();
         let mut created = 0;
-        let (mut lost, mut put) = (Counts::new(), Counts::new());
-        for Change { path, action } in changes {
+        let mut lost = Counts::new();
+        for Change { path, action } in changes.clone() {
             let old = file_at(agreed.get(path).as_ref());
-            let new = match action {
-                Action::Put(entry) => file_at(Some(entry)),
-                Action::Delete => None,
-            };
-            match (&old, &new) {
-                (Some(_), None) => deleted.push(path),
-                (None, Some(_)) => created += 1,
+            match (old, new_file(action).is_some()) {
+                (Some(old), false) => {
+                    deleted.push(path);
+                    *lost.entry(old).or_default() += 1;
+                }
+                (None, true) => created += 1,
                 _ => {}
             }
-            if let (Some(old), None) = (&old, &new) {
-                *lost.entry(old.clone()).or_default() += 1;
-            }
-            if let Some(new) = new.filter(|new| old.as_ref() != Some(new)) {
-                *put.entry(new).or_default() += 1;
-            }
         }
-        let net = lost
-            .iter()
-            .map(|(what, count)| count - put.get(what).copied().unwrap_or(0).min(*count));
         Self {
             deleted,
             created,
-            net_deletions: net.sum(),
+            net_deletions: net_losses(agreed, lost, changes),
         }
+    }
+}
+
+/// How many of the files that are lost are not put elsewhere. Most generations
+/// lose none, or few of what they put.
+fn net_losses<'a>(
+    agreed: &Manifest,
+    mut lost: Counts,
+    changes: impl Iterator<Item = &'a Change>,
+) -> u64 {
+    if lost.is_empty() {
+        return 0;
+    }
+    for Change { path, action } in changes {
+        let Some(new) = new_file(action) else {
+            continue;
+        };
+        if let Some(count) = lost.get_mut(&new).filter(|count| **count > 0)
+            && file_at(agreed.get(path).as_ref()).as_ref() != Some(&new)
+        {
+            *count -= 1;
+        }
+    }
+    lost.into_values().sum()
+}
+
+/// The file or link that an action puts.
+fn new_file(action: &Action) -> Option<Substance> {
+    match action {
+        Action::Put(entry) => file_at(Some(entry)),
+        Action::Delete => None,
     }
 }
 

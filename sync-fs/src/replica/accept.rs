@@ -15,7 +15,6 @@ use super::{
     Replica,
     intake::Intake,
     judge::{History, Judge, has_content},
-    prepared::Prepared,
     with_causes,
 };
 use crate::root::{Cause, DiskError, Kind, Space};
@@ -44,8 +43,7 @@ impl Replica {
         self.check_header(&header)?;
         self.check_changes(&header, &changes, guard, released)?;
         let needed = self.needed(&changes).map_err(|error| unable(&error))?;
-        let prepared = Prepared::for_changes(self.agreed.manifest(), &changes);
-        let intake = Intake::new(header, changes, needed, prepared);
+        let intake = Intake::new(header, changes, needed, self.agreed.manifest());
         self.check_space(&intake)?;
         Ok(intake)
     }

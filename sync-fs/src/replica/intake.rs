@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
-    Change, ContentId, FileEntry, GenerationHeader, RelPath,
+    Action, Change, ContentId, FileEntry, GenerationHeader, Manifest, RelPath,
     history::Origin,
     limits::SMALL_CONTENT_BYTES_MAX,
     wire::{Range, Refusal},
@@ -38,6 +38,9 @@ pub struct Intake {
     pub(super) changes: Vec<Change>,
     /// For every change that needs a content: its position and the file.
     needed: BTreeMap<u32, FileEntry>,
+    /// Large files that it deletes, with their lengths: contents may be made of
+    /// parts of them.
+    pub(super) deleted_large: Vec<(u64, RelPath)>,
     /// Whether the tree was searched for what is missing.
     searched: bool,
     pub(super) prepared: Prepared,
@@ -104,15 +107,16 @@ impl Intake {
         header: GenerationHeader,
         changes: Vec<Change>,
         needed: BTreeMap<u32, FileEntry>,
-        prepared: Prepared,
+        agreed: &Manifest,
     ) -> Self {
         Self {
             draft: Draft::received(header.base),
             header,
-            changes,
             needed,
+            deleted_large: deleted_large(agreed, &changes),
             searched: false,
-            prepared,
+            prepared: Prepared::for_changes(agreed, &changes),
+            changes,
         }
     }
 
@@ -335,6 +339,17 @@ impl Replica {
         self.contents.finish(&self.work, &copy, entry.content)?;
         Ok(true)
     }
+}
+
+fn deleted_large(agreed: &Manifest, changes: &[Change]) -> Vec<(u64, RelPath)> {
+    changes
+        .iter()
+        .filter(|change| change.action == Action::Delete)
+        .filter_map(|change| {
+            let length = agreed.file(&change.path)?.length;
+            (length > SMALL_CONTENT_BYTES_MAX).then(|| (length, change.path.clone()))
+        })
+        .collect()
 }
 
 /// The file, unless it is not there or may not be read.

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use sync_core::{
-    ContentId, Entry, FileEntry, RelPath, generation::Action, limits::SMALL_CONTENT_BYTES_MAX,
-    recipe::Recipe,
+    ContentId, Entry, FileEntry, RelPath, limits::SMALL_CONTENT_BYTES_MAX, recipe::Recipe,
 };
 
 use super::{
@@ -150,21 +149,17 @@ impl Replica {
     /// Where a similar content may stand: at the path itself, and at paths that
     /// the generation deletes, those of the nearest length first.
     pub(super) fn alike(&self, intake: &Intake, path: &RelPath, length: u64) -> Vec<RelPath> {
-        let agreed = self.agreed.manifest();
-        let large = |path: &RelPath| {
-            let file = agreed.file(path)?;
-            (file.length > SMALL_CONTENT_BYTES_MAX).then_some(file.length)
-        };
+        let own = self.agreed.manifest().file(path);
+        let itself = own.filter(|file| file.length > SMALL_CONTENT_BYTES_MAX);
         let mut deleted: Vec<(u64, &RelPath)> = intake
-            .changes
+            .deleted_large
             .iter()
-            .filter(|change| change.action == Action::Delete)
-            .filter_map(|change| Some((large(&change.path)?.abs_diff(length), &change.path)))
+            .map(|(deleted, path)| (deleted.abs_diff(length), path))
             .collect();
         deleted.sort_unstable();
-        let itself = large(path).map(|_| path);
         let others = deleted.into_iter().map(|(_, path)| path);
         itself
+            .map(|_| path)
             .into_iter()
             .chain(others)
             .take(SOURCES_MAX)
