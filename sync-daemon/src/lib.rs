@@ -3,6 +3,7 @@
 //! It drives what `sync-core` decides and `sync-fs` carries out. It never
 //! prints: callers receive events and failures.
 
+mod alarm;
 pub mod at_rest;
 pub mod audit_log;
 pub mod config;

@@ -21,12 +21,13 @@ use sync_core::{
 use sync_fs::{DiskError, replica::Aside, source::Observation};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Duration, Instant, sleep_until},
+    time::{Duration, Instant},
 };
 use tracing::warn;
 
 use super::{active::SourceThread, error::with_causes, releases::Releases};
 use crate::{
+    alarm::Alarm,
     config::WatchConfig,
     failure::Failure,
     tree_thread::{Stopped, TreeThread},
@@ -168,6 +169,7 @@ struct Running {
     watch: Option<(Watch, Hints)>,
     settle: Settle,
     begun: Instant,
+    alarm: Alarm,
     barriers: Vec<Barrier>,
     next_rescan: Instant,
     /// When what was published since the last snapshot is saved.
@@ -201,6 +203,7 @@ impl Publisher {
             watch: None,
             settle: Settle::new(pace),
             begun,
+            alarm: Alarm::new(),
             barriers: Vec::new(),
             next_rescan: begun,
             save_due: None,
@@ -239,7 +242,7 @@ impl Running {
                 None => return Err(Stopped),
             },
             hints = next_hints(hints) => self.take_hints(hints),
-            () = sleep_until(wake) => {}
+            () = self.alarm.wait_until(wake) => {}
         }
         self.tell_unsettled();
         if self.settle.take_rescan() || Instant::now() >= self.next_rescan {
