@@ -159,13 +159,25 @@ impl Receiving<'_> {
         }
         self.begin(changes).await?;
         self.take_contents(section, following).await?;
+        if !self.has_all().await? {
+            self.ask_for_the_rest(&contents).await?;
+        }
+        self.finish(count).await
+    }
+
+    /// Whether nothing is to be asked for: a small edit comes with its contents.
+    async fn has_all(&mut self) -> Result<bool, SessionError> {
+        let looking = self.replies.during(self.tree.has_all_contents());
+        looking.await??.map_err(SessionError::Refused)
+    }
+
+    async fn ask_for_the_rest(&mut self, contents: &[SmallContent]) -> Result<(), SessionError> {
         if self.is_current {
             let patching = patch::contents(&self.tree, self.connection);
             self.replies.during(patching).await??;
         }
-        self.ask_for_small(&contents).await?;
-        self.fetch_large().await?;
-        self.finish(count).await
+        self.ask_for_small(contents).await?;
+        self.fetch_large().await
     }
 
     async fn begin(&mut self, changes: Vec<Change>) -> Result<(), SessionError> {

@@ -152,6 +152,12 @@ impl Intake {
 }
 
 impl Replica {
+    /// Whether every content is here already, apart from the tree.
+    #[must_use]
+    pub fn has_all_contents(&self, intake: &Intake) -> bool {
+        self.missing(intake).next().is_none()
+    }
+
     /// The small contents to ask for, as ranges of positions in the change list;
     /// at most as many as one answer may hold. Whatever the tree itself has was
     /// copied before.

@@ -94,6 +94,12 @@ impl PassiveTree {
         Ok(put)
     }
 
+    /// Whether every content of the generation is here.
+    pub(in crate::node) async fn has_all_contents(&self) -> Answer<bool> {
+        self.with_intake(|replica, intake| Ok(replica.has_all_contents(intake)))
+            .await
+    }
+
     /// Contents to ask for as patches of what is here.
     pub(in crate::node) async fn wanted_patches(&self) -> Answer<Vec<(u32, FileEntry)>> {
         self.with_intake(|replica, intake| replica.wanted_patches(intake))
