@@ -206,6 +206,8 @@ pub struct Piece {
     pub plain_length: u32,
     /// Whether the bytes are a zstd frame.
     pub compressed: bool,
+    /// How many bytes there are, to the end of the frame.
+    pub length: u64,
 }
 
 /// Contents in one [`Opening::Recall`].

@@ -385,6 +385,7 @@ fn fetch_answers() -> Vec<FetchAnswer> {
         FetchAnswer::Data(Piece {
             plain_length: 4,
             compressed: false,
+            length: 4,
         }),
         FetchAnswer::Superseded,
     ]
@@ -417,6 +418,7 @@ fn recall_answers() -> [RecallAnswer; 3] {
         RecallAnswer::Data(Piece {
             plain_length: 3,
             compressed: true,
+            length: 300,
         }),
     ]
 }

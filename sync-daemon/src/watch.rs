@@ -14,9 +14,7 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
 };
 
 use notify::{
@@ -27,49 +25,15 @@ use sync_core::RelPath;
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use rest::Rest;
+
+mod rest;
+
+pub(crate) use rest::Delivery;
+
 /// Hints waiting to be taken. Beyond that they collapse into one rescan: looking
 /// at everything once is cheaper than at so many paths one by one.
 const HINTS_MAX: usize = 65_536;
-
-/// For so long a watcher at [`Delivery::Gathered`] leaves events to the kernel, whose
-/// queue holds 16,384.
-const REST: Duration = Duration::from_millis(4);
-/// For so long after a rest it takes them as they come: time for those that have
-/// gathered, and few more.
-const AWAKE: Duration = Duration::from_micros(500);
-
-/// How soon events are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// As they happen.
-    Prompt,
-    /// Many at once, up to [`REST`] late: when this node changes thousands of
-    /// files itself, waking up for each costs nearly as much as changing it.
-    Gathered,
-}
-
-/// The pauses of a watcher's thread, taken after its events.
-struct Rest {
-    delivery: Delivery,
-    ended: Instant,
-}
-
-impl Rest {
-    fn new(delivery: Delivery) -> Self {
-        Self {
-            delivery,
-            ended: Instant::now(),
-        }
-    }
-
-    /// Called after each event: pauses where none was for a while.
-    fn take(&mut self) {
-        if self.delivery == Delivery::Gathered && self.ended.elapsed() >= AWAKE {
-            thread::sleep(REST);
-            self.ended = Instant::now();
-        }
-    }
-}
 
 /// What the kernel says may be worth a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +89,8 @@ pub(crate) struct Watch {
     root: PathBuf,
     markers: PathBuf,
     watcher: RecommendedWatcher,
+    /// Ends a rest of the watcher's thread, which is waited for.
+    hurry: SyncSender<()>,
     shared: Arc<Shared>,
     /// Watched directories below the root.
     watched: HashSet<RelPath>,
@@ -154,7 +120,7 @@ impl Watch {
         });
         let sink = Arc::clone(&shared);
         let (base, marker_base) = (root.to_owned(), markers.to_owned());
-        let mut rest = Rest::new(delivery);
+        let (mut rest, hurry) = Rest::new(delivery);
         let on_event = move |event: notify::Result<Event>| {
             sink.push(translate(event, &base, &marker_base));
             rest.take();
@@ -169,6 +135,7 @@ impl Watch {
             root: root.to_owned(),
             markers: markers.to_owned(),
             watcher,
+            hurry,
             shared,
             watched: HashSet::new(),
             next_marker: 0,
@@ -212,6 +179,7 @@ impl Watch {
             .collect();
         for directory in gone {
             self.watched.remove(&directory);
+            self.hurry();
             // The kernel drops the watch of a deleted directory by itself, so an
             // error here says that there is nothing left to drop.
             let _ = self.watcher.unwatch(&self.absolute(&directory));
@@ -225,10 +193,17 @@ impl Watch {
         let path = self.markers.join(self.next_marker.to_string());
         std::fs::File::create(&path)?;
         std::fs::remove_file(&path)?;
+        self.hurry();
         Ok(self.next_marker)
     }
 
+    /// A word that is there already does for this one too.
+    fn hurry(&self) {
+        let _ = self.hurry.try_send(());
+    }
+
     fn watch_absolute(&mut self, path: &Path) -> Result<(), WatchError> {
+        self.hurry();
         self.watcher
             .watch(path, RecursiveMode::NonRecursive)
             .map_err(|source| classify(path, source))
@@ -400,7 +375,7 @@ fn is_not_found(error: &notify::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, time::Duration};
 
     use super::*;
 

@@ -13,13 +13,14 @@ pub(crate) mod unison;
 use std::{
     fs::File,
     net::{ToSocketAddrs, UdpSocket},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sync_tests::wait::{self, DEADLINE};
 
 use crate::{meter::unmeasured, stage::Stage};
@@ -43,7 +44,7 @@ pub(crate) fn own_source(stage: &Stage, home: &Path) -> Result<PathBuf, String> 
     Ok(source)
 }
 
-/// A daemon that ends with this value.
+/// A daemon that ends with this value, and all that it started.
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
@@ -54,7 +55,7 @@ impl Daemon {
         let log = log.map_err(|error| format!("opening the log of {what}: {error}"))?;
         let output = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(output).stderr(log);
-        let child = command.spawn();
+        let child = command.process_group(0).spawn();
         child
             .map(Self)
             .map_err(|error| format!("starting {what}: {error}; is it installed?"))
@@ -83,7 +84,35 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Best effort: it may have ended, and the namespace goes anyway.
-        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+        // Best effort: it may have ended. Syncthing is two processes, and the second
+        // would go on alone, on the processor and the wire of the next workload.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_daemon_started_ends_with_it() {
+        let home = tempfile::tempdir().unwrap();
+        let pid_file = home.path().join("pid");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo $! > pid.new; mv pid.new pid; wait"]);
+        command.current_dir(home.path());
+        let daemon = Daemon::start(command, home.path(), "a shell").unwrap();
+        let mut child = String::new();
+        wait::until("the child to run", DEADLINE, || -> Result<(), String> {
+            child = std::fs::read_to_string(&pid_file).map_err(|error| error.to_string())?;
+            Ok(())
+        });
+        drop(daemon);
+        let state = format!("/proc/{}/stat", child.trim());
+        wait::until("the child to be gone", DEADLINE, || {
+            let gone = std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "));
+            wait::ensure(gone, "it runs")
+        });
     }
 }

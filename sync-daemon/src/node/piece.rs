@@ -38,11 +38,14 @@ impl Squeezer {
         let plain_length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
         assert!(plain_length <= CHUNK_BYTES_MAX, "a piece is short");
         let squeezed = self.shrunk(&plain);
+        let compressed = squeezed.is_some();
+        let bytes = Bytes::from(squeezed.unwrap_or(plain));
         let piece = Piece {
             plain_length,
-            compressed: squeezed.is_some(),
+            compressed,
+            length: bytes.len() as u64,
         };
-        (piece, Bytes::from(squeezed.unwrap_or(plain)))
+        (piece, bytes)
     }
 
     fn shrunk(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
@@ -79,6 +82,9 @@ impl Expander {
         if length == 0 || length > CHUNK_BYTES_MAX || u64::from(length) > most {
             return Err(SessionError::protocol("a piece that was not asked for"));
         }
+        if bytes.len() as u64 != piece.length {
+            return Err(SessionError::protocol("a piece that is cut off"));
+        }
         let plain = if piece.compressed {
             Bytes::from(self.decompress(&bytes, length)?)
         } else {
@@ -108,6 +114,8 @@ impl Expander {
 
 #[cfg(test)]
 mod tests {
+    use sync_core::{codec, wire::FetchAnswer};
+
     use super::*;
 
     fn random(seed: u8) -> Vec<u8> {
@@ -134,6 +142,14 @@ mod tests {
         }
     }
 
+    /// As version 1 sent it, in one value.
+    #[test]
+    fn message_and_bytes_are_one_answer_with_a_byte_string() {
+        let (piece, bytes) = Squeezer::new().squeeze(b"data".to_vec());
+        let frame = [&codec::encode(&FetchAnswer::Data(piece))[..], &bytes].concat();
+        assert_eq!(frame, b"\x02\x04\x00\x04data");
+    }
+
     #[test]
     fn what_does_not_shrink_is_tried_less_and_less() {
         let mut squeezer = Squeezer::new();
@@ -154,12 +170,15 @@ mod tests {
             let piece = Piece {
                 plain_length,
                 compressed,
+                length: 3,
             };
             expander.expand(piece, Bytes::from_static(bytes), most)
         };
         assert!(takes(3, false, b"abc", 3).is_ok());
         assert!(takes(0, false, b"", 3).is_err());
-        assert!(takes(4, false, b"abcd", 3).is_err());
+        assert!(takes(4, false, b"abc", 3).is_err());
+        assert!(takes(3, false, b"ab", 3).is_err());
+        assert!(takes(3, false, b"abcd", 3).is_err());
         assert!(takes(2, false, b"abc", 3).is_err());
         assert!(takes(3, true, b"abc", 3).is_err());
     }
