@@ -25,11 +25,10 @@ use sync_core::RelPath;
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use rest::Rest;
-
 mod rest;
 
 pub(crate) use rest::Delivery;
+use rest::Rest;
 
 /// Hints waiting to be taken. Beyond that they collapse into one rescan: looking
 /// at everything once is cheaper than at so many paths one by one.

@@ -11,16 +11,15 @@ pub(crate) mod syncthing;
 pub(crate) mod unison;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     net::{ToSocketAddrs, UdpSocket},
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use sync_tests::wait::{self, DEADLINE};
 
 use crate::{meter::unmeasured, stage::Stage};
@@ -44,7 +43,7 @@ pub(crate) fn own_source(stage: &Stage, home: &Path) -> Result<PathBuf, String> 
     Ok(source)
 }
 
-/// A daemon that ends with this value, and all that it started.
+/// A daemon that ends with this value, and what it started.
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
@@ -55,7 +54,7 @@ impl Daemon {
         let log = log.map_err(|error| format!("opening the log of {what}: {error}"))?;
         let output = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(output).stderr(log);
-        let child = command.process_group(0).spawn();
+        let child = command.spawn();
         child
             .map(Self)
             .map_err(|error| format!("starting {what}: {error}; is it installed?"))
@@ -84,11 +83,22 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Best effort: it may have ended. Syncthing is two processes, and the second
+        // Best effort: they may have ended. Syncthing is two processes, and the second
         // would go on alone, on the processor and the wire of the next workload.
-        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
-        let _ = self.0.wait();
+        let started = children(self.pid());
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+        for child in started {
+            let _ = kill_process(child, Signal::KILL);
+        }
     }
+}
+
+/// The processes that a process has started itself and that run.
+fn children(of: u32) -> Vec<Pid> {
+    let listed = fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
+    let pids = listed.unwrap_or_default();
+    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
 }
 
 #[cfg(test)]
@@ -105,13 +115,13 @@ mod tests {
         let daemon = Daemon::start(command, home.path(), "a shell").unwrap();
         let mut child = String::new();
         wait::until("the child to run", DEADLINE, || -> Result<(), String> {
-            child = std::fs::read_to_string(&pid_file).map_err(|error| error.to_string())?;
+            child = fs::read_to_string(&pid_file).map_err(|error| error.to_string())?;
             Ok(())
         });
         drop(daemon);
         let state = format!("/proc/{}/stat", child.trim());
         wait::until("the child to be gone", DEADLINE, || {
-            let gone = std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "));
+            let gone = fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "));
             wait::ensure(gone, "it runs")
         });
     }

@@ -119,7 +119,7 @@ async fn bytes(
     let end = offset + length;
     while at < end {
         let (answer, bytes) = stream.receive_with_payload::<FetchAnswer>().await?;
-        let FetchAnswer::Data(piece) = expected(answer)? else {
+        let FetchAnswer::Data(piece) = unless_superseded(answer)? else {
             return Err(unexpected());
         };
         let plain = expander.expand(piece, bytes, end - at)?;
@@ -132,10 +132,10 @@ async fn bytes(
 }
 
 async fn answer(stream: &mut Stream) -> Result<FetchAnswer, SessionError> {
-    expected(stream.receive().await?)
+    unless_superseded(stream.receive().await?)
 }
 
-fn expected(answer: FetchAnswer) -> Result<FetchAnswer, SessionError> {
+fn unless_superseded(answer: FetchAnswer) -> Result<FetchAnswer, SessionError> {
     match answer {
         FetchAnswer::Superseded => Err(SessionError::Refused(Refusal::Superseded)),
         answer => Ok(answer),

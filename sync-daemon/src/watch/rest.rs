@@ -30,7 +30,7 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// A word to the second ends a rest, or the next one.
+    /// What is sent to the second ends the rest that is taken, or the next one.
     pub(super) fn new(delivery: Delivery) -> (Self, SyncSender<()>) {
         let (hurry, hurried) = sync_channel(1);
         let rest = Self {

@@ -152,7 +152,7 @@ impl Intake {
 }
 
 impl Replica {
-    /// Whether every content is here already, apart from the tree.
+    /// Whether every content is kept already, in the journal or as a staged file.
     #[must_use]
     pub fn has_all_contents(&self, intake: &Intake) -> bool {
         self.missing(intake).next().is_none()
