@@ -93,11 +93,14 @@ impl Drop for Daemon {
     }
 }
 
-/// The processes that a process has started itself and that run.
+/// The processes that any thread of a process has started and that run.
 fn children(of: u32) -> Vec<Pid> {
-    let listed = fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
-    let pids = listed.unwrap_or_default();
-    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let threads = fs::read_dir(format!("/proc/{of}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let listed =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let listed: String = listed.collect();
+    let pids = listed.split_whitespace().filter_map(|pid| pid.parse().ok());
     pids.filter_map(Pid::from_raw).collect()
 }
 
