@@ -30,6 +30,7 @@ mod options;
 mod past;
 mod patched;
 mod prepared;
+mod ready;
 mod recent;
 mod recover;
 mod reserve;
@@ -37,6 +38,7 @@ mod returning;
 mod run;
 mod stream;
 mod swap;
+mod writer;
 
 use sync_core::{Manifest, Position};
 

@@ -3,12 +3,14 @@
 //!
 //! Names in the staging directory say what they hold: `c-<id>` a finished
 //! content, `p-<id>` one that is still arriving, `t-<number>` something on its
-//! way into or out of the tree. Nothing here touches the tree.
+//! way into or out of the tree, `r-<generation>-<index>` the same, where it was
+//! made before its generation was durable. Nothing here touches the tree.
 
 use std::collections::BTreeSet;
 
 use sync_core::{
-    ContentId, FileEntry, Mode, RelPath, journal::Place, limits::SMALL_CONTENT_BYTES_MAX,
+    ContentId, FileEntry, Generation, Mode, RelPath, journal::Place,
+    limits::SMALL_CONTENT_BYTES_MAX,
 };
 
 use crate::{
@@ -39,6 +41,9 @@ pub(super) struct Contents {
 pub(super) enum Staged {
     Finished(ContentId),
     Partial(ContentId),
+    /// What is to replace a file of the tree; after its generation is durable,
+    /// perhaps what was replaced.
+    Replacement(Generation),
     Scratch,
 }
 
@@ -47,7 +52,15 @@ impl Staged {
         let id = |hex: &[u8]| blake3::Hash::from_hex(hex).ok().map(ContentId::from);
         let finished = || name.strip_prefix(b"c-").and_then(id).map(Self::Finished);
         let partial = || name.strip_prefix(b"p-").and_then(id).map(Self::Partial);
-        finished().or_else(partial).unwrap_or(Self::Scratch)
+        let replacement = || {
+            let numbers = std::str::from_utf8(name.strip_prefix(b"r-")?).ok()?;
+            let generation = numbers.split_once('-')?.0.parse().ok()?;
+            Some(Self::Replacement(Generation(generation)))
+        };
+        finished()
+            .or_else(partial)
+            .or_else(replacement)
+            .unwrap_or(Self::Scratch)
     }
 }
 
@@ -286,6 +299,10 @@ pub(crate) fn finished_name(id: &ContentId) -> RelPath {
 
 pub(crate) fn partial_name(id: &ContentId) -> RelPath {
     staging(format!("p-{id}").as_bytes())
+}
+
+pub(super) fn replacement_name(generation: Generation, index: u32) -> RelPath {
+    staging(format!("r-{generation}-{index}").as_bytes())
 }
 
 /// Makes the directory `name` of the work directory, unless it is there.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{
-    Action, Change, ContentId, FileEntry, GenerationHeader, Manifest, RelPath,
+    Action, Change, ContentId, Entry, FileEntry, GenerationHeader, Manifest, RelPath,
     history::Origin,
     limits::SMALL_CONTENT_BYTES_MAX,
     wire::{Range, Refusal},
@@ -227,16 +227,31 @@ impl Replica {
             return Err(IntakeError::WrongContent { path: path.clone() });
         }
         self.keep_small(path, &entry, &bytes)?;
-        if self.agreed.manifest().get(path).is_none() {
-            let path = path.clone();
-            let file = (&path, &entry);
-            let prepared = intake.prepared.write(&self.work, index, file, bytes);
-            if let Err(error) = prepared {
-                // It is made later, from the journal.
-                tracing::debug!(error = with_causes(&error), "cannot prepare `{path}`");
-            }
+        let path = path.clone();
+        if let Err(error) = self.prepare(intake, index, (&path, &entry), bytes) {
+            // It is made later, from the journal.
+            tracing::debug!(error = with_causes(&error), "cannot prepare `{path}`");
         }
         Ok(())
+    }
+
+    /// Makes the file ready, unless something else than a file is to be replaced.
+    fn prepare(
+        &self,
+        intake: &mut Intake,
+        index: u32,
+        (path, entry): (&RelPath, &FileEntry),
+        bytes: Vec<u8>,
+    ) -> Result<(), DiskError> {
+        let prepared = &mut intake.prepared;
+        match self.agreed.manifest().get(path) {
+            None => prepared.write(&self.work, index, (path, entry), bytes),
+            Some(Entry::File(_)) => {
+                let place = (intake.header.generation, index);
+                prepared.write_replacement(&self.work, place, entry, bytes)
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn keep_small(

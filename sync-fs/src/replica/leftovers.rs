@@ -27,11 +27,14 @@ pub(super) struct SortedOut {
 }
 
 /// Finds the finished contents, removes what is known, keeps the rest aside.
+/// `durable` is the last generation that was, where that is known for sure: what
+/// was made for a later one has never been exchanged with the tree.
 pub(super) fn sort_out(
     work: &Root,
     agreed: &Observed,
     contents: &mut Contents,
     commits: &[Commit],
+    durable: Option<Generation>,
 ) -> Result<SortedOut, DiskError> {
     let generation = commits
         .last()
@@ -40,6 +43,7 @@ pub(super) fn sort_out(
         work,
         agreed,
         commits,
+        durable,
         known: None,
         aside: AsideRun::new(generation),
         removed: 0,
@@ -58,6 +62,7 @@ struct Sorting<'a> {
     work: &'a Root,
     agreed: &'a Observed,
     commits: &'a [Commit],
+    durable: Option<Generation>,
     /// Every content that the tree has or will have; worked out when needed.
     known: Option<BTreeSet<ContentId>>,
     aside: AsideRun,
@@ -76,6 +81,9 @@ impl Sorting<'_> {
                     return Ok(());
                 }
                 self.remove_if_known(&name, content)
+            }
+            (Staged::Replacement(of), Kind::File) if self.durable.is_some_and(|it| of > it) => {
+                self.remove(&name)
             }
             (_, Kind::Directory) => self.remove_directory(&name),
             (_, Kind::File) if listed.stat.mode != Mode::new(UNFINISHED) => {

@@ -1,29 +1,27 @@
-//! New files made ready while their generation still comes in.
+//! Files made ready while their generation still comes in.
 //!
-//! A content that arrives for a path where nothing is agreed is written into a
-//! file of its own at once, with its mode and time, while the next contents are
-//! under way; when the generation is durable only names are left to give. A new
-//! directory is prepared with its files in it and gets its name once, with all
-//! of them: no reader meets it half filled.
+//! A content that arrives is written into a file of its own at once, with its
+//! mode and time, while the next contents are under way; when the generation is
+//! durable only names are left to give. A new directory is prepared with its files
+//! in it and gets its name once, with all of them: no reader meets it half filled.
 //!
 //! This saves time and nothing else: the journal has every content too, and
 //! whatever is missing here is made from it. So nothing is synced, and what an
-//! interruption leaves is removed unseen. These names only ever hold what this
-//! replica wrote: nothing of the tree is exchanged into them.
+//! interruption leaves is removed unseen. The names of new files only ever hold
+//! what this replica wrote: nothing of the tree is exchanged into them. A file
+//! that replaces another changes places with it, so it stands in the staging
+//! directory, under a name that tells whether that may have happened.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::mpsc::{SyncSender, sync_channel},
-    thread::{self, JoinHandle},
-};
+use std::collections::BTreeMap;
 
-use sync_core::{Action, Change, Entry, FileEntry, Manifest, Mode, Mtime, RelPath};
+use sync_core::{Action, Change, Entry, FileEntry, Generation, Manifest, Mode, Mtime, RelPath};
 
 use super::{
-    contents::make_directory,
+    contents::{make_directory, replacement_name},
     judge::{seen_after_put, seen_never},
     run::Run,
     swap::moved,
+    writer::{NewFile, Writer, Written},
 };
 use crate::{
     observed::{Seen, Sighting},
@@ -34,48 +32,18 @@ const PREPARED: &[u8] = b"prepared";
 /// New files from which on threads of their own are worth their start: while they
 /// write, the next files are checked and journalled.
 const THREAD_FILES_MIN: usize = 256;
-/// Threads that write. Making a file costs more than all else that is done for it
-/// on both nodes, and two threads make them faster than one even in one directory.
-const THREADS: usize = 2;
-/// Files handed to one at once: waking it costs as much as writing one.
-const BATCH_FILES: usize = 32;
-/// Batches waiting for each.
-const BATCHES_MAX: usize = 8;
-
 /// What is prepared for one generation.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     /// By position in the change list.
     files: BTreeMap<u32, PreparedFile>,
+    /// The same for files that replace others.
+    replacements: BTreeMap<u32, PreparedFile>,
     /// By their path in the tree.
     directories: BTreeMap<RelPath, PreparedDirectory>,
     /// Whether there is enough to do for threads.
     is_large: bool,
     writer: Option<Writer>,
-}
-
-/// Threads that write files, in turns.
-#[derive(Debug)]
-struct Writer {
-    batch: Vec<NewFile>,
-    /// The one whose turn it is comes first.
-    lanes: VecDeque<Lane>,
-}
-
-/// One of them.
-#[derive(Debug)]
-struct Lane {
-    batches: SyncSender<Vec<NewFile>>,
-    thread: JoinHandle<Vec<(u32, PreparedFile)>>,
-}
-
-/// A file to be written.
-#[derive(Debug)]
-struct NewFile {
-    index: u32,
-    name: RelPath,
-    entry: FileEntry,
-    bytes: Vec<u8>,
 }
 
 /// A file that is ready.
@@ -87,7 +55,7 @@ pub(super) struct PreparedFile {
     /// The time it was given; the commit may have moved it on.
     pub(super) mtime: Mtime,
     /// As the file system has it.
-    stat: Stat,
+    pub(super) stat: Stat,
 }
 
 /// A new directory that holds no other.
@@ -155,29 +123,66 @@ impl Prepared {
         (path, entry): (&RelPath, &FileEntry),
         bytes: Vec<u8>,
     ) -> Result<(), DiskError> {
-        let file = NewFile {
-            index,
-            name: self.name_for(work, index, path)?,
-            entry: *entry,
-            bytes,
-        };
+        let name = self.name_for(work, index, path)?;
+        self.make(
+            work,
+            NewFile {
+                index,
+                name,
+                replaces: false,
+                entry: *entry,
+                bytes,
+            },
+        )
+    }
+
+    /// The same for a file that is to replace another when `generation` is applied.
+    pub(super) fn write_replacement(
+        &mut self,
+        work: &Root,
+        (generation, index): (Generation, u32),
+        entry: &FileEntry,
+        bytes: Vec<u8>,
+    ) -> Result<(), DiskError> {
+        let name = replacement_name(generation, index);
+        self.make(
+            work,
+            NewFile {
+                index,
+                name,
+                replaces: true,
+                entry: *entry,
+                bytes,
+            },
+        )
+    }
+
+    fn make(&mut self, work: &Root, file: NewFile) -> Result<(), DiskError> {
         if self.is_large && self.writer.is_none() {
             self.writer = Some(Writer::start(work)?);
         }
         match &mut self.writer {
             Some(writer) => writer.write(file),
             None => {
-                let ready = file.write(work)?;
-                self.files.insert(index, ready);
+                let written = file.write(work)?;
+                self.note(written);
             }
         }
         Ok(())
     }
 
+    fn note(&mut self, written: Written) {
+        let files = match written.replaces {
+            true => &mut self.replacements,
+            false => &mut self.files,
+        };
+        files.insert(written.index, written.ready);
+    }
+
     /// Waits until everything is written.
     pub(super) fn settle(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            self.files.extend(writer.finish());
+        for written in self.writer.take().into_iter().flat_map(Writer::finish) {
+            self.note(written);
         }
     }
 
@@ -202,6 +207,12 @@ impl Prepared {
     pub(super) fn file(&self, index: u32, entry: &FileEntry) -> Option<PreparedFile> {
         let ready = self.files.get(&index)?;
         (ready.mtime == entry.mtime).then(|| ready.clone())
+    }
+
+    /// The file that is to replace another for the change at `index`, if it is
+    /// ready. From now on its name is the caller's: the old file may come there.
+    pub(super) fn take_replacement(&mut self, index: u32) -> Option<PreparedFile> {
+        self.replacements.remove(&index)
     }
 
     /// The directory that is to be placed at `path` before anything gets a name
@@ -251,7 +262,11 @@ impl Prepared {
     pub(super) fn discard(mut self, work: &Root) -> Result<(), DiskError> {
         self.settle();
         self.forget_placed();
-        for ready in self.files.into_values() {
+        for ready in self
+            .files
+            .into_values()
+            .chain(self.replacements.into_values())
+        {
             work.remove_file(&ready.name).absent_is_none()?;
         }
         for directory in self.directories.into_values() {
@@ -263,92 +278,23 @@ impl Prepared {
     }
 }
 
-impl Writer {
-    fn start(work: &Root) -> Result<Self, DiskError> {
-        let lanes = (0..THREADS).map(|_| Ok(Lane::start(work.try_clone()?)));
-        Ok(Self {
-            batch: Vec::new(),
-            lanes: lanes.collect::<Result<_, DiskError>>()?,
-        })
-    }
-
-    fn write(&mut self, file: NewFile) {
-        self.batch.push(file);
-        if self.batch.len() >= BATCH_FILES {
-            self.hand_on();
-        }
-    }
-
-    /// Only a thread that panicked takes none: that shows when it is joined.
-    fn hand_on(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        let _ = self.lanes[0].batches.send(batch);
-        self.lanes.rotate_left(1);
-    }
-
-    fn finish(mut self) -> Vec<(u32, PreparedFile)> {
-        self.hand_on();
-        let (senders, threads): (Vec<_>, Vec<_>) = self
-            .lanes
-            .into_iter()
-            .map(|lane| (lane.batches, lane.thread))
-            .unzip();
-        drop(senders); // all end now
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("writing does not panic"))
-            .collect()
-    }
-}
-
-impl Lane {
-    fn start(work: Root) -> Self {
-        let (batches, to_write) = sync_channel::<Vec<NewFile>>(BATCHES_MAX);
-        let thread = thread::spawn(move || {
-            let mut written = Vec::new();
-            for file in to_write.into_iter().flatten() {
-                match file.write(&work) {
-                    Ok(ready) => written.push((file.index, ready)),
-                    // It is made later, from the journal.
-                    Err(error) => tracing::debug!("a file is not prepared: {error}"),
-                }
-            }
-            written
-        });
-        Self { batches, thread }
-    }
-}
-
-impl NewFile {
-    fn write(&self, work: &Root) -> Result<PreparedFile, DiskError> {
-        let Self { name, entry, .. } = self;
-        let file = match work.create_file_with(name, entry.mode) {
-            // Left by a generation that was dropped.
-            Err(error) if error.cause() == Cause::Exists => {
-                work.remove_file(name)?;
-                work.create_file_with(name, entry.mode)?
-            }
-            result => result?,
-        };
-        let filled = file
-            .write_all_at(&self.bytes, 0)
-            .and_then(|()| file.set_mtime(entry.mtime))
-            .and_then(|()| file.stat());
-        match filled {
-            Ok(stat) => Ok(PreparedFile {
-                name: name.clone(),
-                mtime: entry.mtime,
-                stat,
-            }),
-            Err(error) => {
-                work.remove_file(name).absent_is_none()?;
-                Err(error)
-            }
-        }
-    }
-}
-
 impl PreparedFile {
+    /// Gives it the time that the commit decided on.
+    pub(super) fn at(mut self, work: &Root, mtime: Mtime) -> Result<Option<Self>, DiskError> {
+        if self.mtime != mtime {
+            work.set_mtime(&self.name, mtime)?;
+            let Some(stat) = work.stat(&self.name)? else {
+                return Ok(None);
+            };
+            self = Self {
+                mtime,
+                stat,
+                ..self
+            };
+        }
+        Ok(Some(self))
+    }
+
     /// How the file is remembered, now that it is in the tree: to be looked at
     /// again if what stands there is not quite what was put there.
     pub(super) fn seen(&self, now: Option<Stat>) -> Seen {
@@ -377,7 +323,7 @@ impl Run<'_> {
         file: &FileEntry,
     ) -> Result<bool, DiskError> {
         self.place_parent(path)?;
-        let index = u32::try_from(change).expect("changes are counted in 32 bits");
+        let index = index_of(change);
         let Some(ready) = self.prepared.file(index, file) else {
             return Ok(false);
         };
@@ -422,6 +368,11 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// A position in the change list, as it is counted there.
+pub(super) fn index_of(change: usize) -> u32 {
+    u32::try_from(change).expect("changes are counted in 32 bits")
 }
 
 fn name(text: &str) -> RelPath {

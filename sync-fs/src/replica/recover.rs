@@ -182,13 +182,15 @@ impl Replica {
             unfinished: None,
             not_saved: None,
         };
-        replica.recover(found.commits, &mut recovery)?;
+        let journal_is_whole = found.base.is_some() && !found.damaged;
+        replica.recover(found.commits, journal_is_whole, &mut recovery)?;
         Ok((replica, recovery))
     }
 
     fn recover(
         &mut self,
         commits: Vec<Commit>,
+        journal_is_whole: bool,
         recovery: &mut Recovery,
     ) -> Result<(), ReplicaError> {
         if matches!(recovery.basis, Basis::Rebuilt(_) | Basis::Returned) {
@@ -197,7 +199,12 @@ impl Replica {
             } = self.position;
             self.take_disk_as_agreed(epoch, generation, &mut |_| ControlFlow::Continue(()))?;
         }
-        let left = leftovers::sort_out(&self.work, &self.agreed, &mut self.contents, &commits)?;
+        let last = commits
+            .last()
+            .map_or(self.position, |commit| commit.position());
+        let durable = journal_is_whole.then_some(last.generation);
+        let (work, contents) = (&self.work, &mut self.contents);
+        let left = leftovers::sort_out(work, &self.agreed, contents, &commits, durable)?;
         recovery.leftovers_removed = left.removed;
         recovery.kept_aside = left.kept_aside;
         if let Some(pending) = self.fold(&commits) {

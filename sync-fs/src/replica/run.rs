@@ -15,14 +15,14 @@ use sync_core::{
 use super::{
     apply::Pending,
     aside::{Aside, AsideRun},
-    contents::{Contents, dress, finished_name, read_small, write_out},
+    contents::{Contents, finished_name, read_small},
     judge::{Content, History, Judge, has_content, seen_after_put, seen_never},
     prepared::Prepared,
 };
 use crate::{
     archive::Archive,
     observed::{Observed, Sighting},
-    root::{AbsentIsNone, Cause, DiskError, HeldFile, Kind, Root, Stat},
+    root::{AbsentIsNone, Cause, DiskError, Kind, Root, Stat},
 };
 
 /// How a path stands after its step.
@@ -72,7 +72,7 @@ pub(super) struct Run<'a> {
     exclude: &'a Rules,
     history: &'a History,
     pub(super) prepared: &'a mut Prepared,
-    uses: BTreeMap<ContentId, u32>,
+    pub(super) uses: BTreeMap<ContentId, u32>,
     effects: Vec<Effect>,
 }
 
@@ -192,9 +192,9 @@ impl<'a> Run<'a> {
                 if self.put_prepared(step.change, path, file)? {
                     return Ok(());
                 }
-                self.put_file(path, file, place)
+                self.put_file(path, file, (step.change, place))
             }
-            Work::Restore(Entry::File(file)) => self.restore_file(path, file, place),
+            Work::Restore(Entry::File(file)) => self.restore_file(path, file, (step.change, place)),
             Work::PutSymlink(target)
             | Work::ReplaceDirectoryByFile(Entry::Symlink { target })
             | Work::Restore(Entry::Symlink { target }) => self.put_symlink(path, target),
@@ -233,7 +233,7 @@ impl<'a> Run<'a> {
         &mut self,
         path: &RelPath,
         file: &FileEntry,
-        place: Place,
+        from: (usize, Place),
     ) -> Result<(), DiskError> {
         let stat = self.root.stat(path)?;
         let mut ours = true;
@@ -250,63 +250,7 @@ impl<'a> Run<'a> {
                 _ => self.judge().is_known_in_tree(self.root, path, &stat)?,
             };
         }
-        self.write_file(path, file, place, stat.map(|stat| (stat, ours)))
-    }
-
-    fn write_file(
-        &mut self,
-        path: &RelPath,
-        file: &FileEntry,
-        place: Place,
-        found: Option<(Stat, bool)>,
-    ) -> Result<(), DiskError> {
-        let may_move = found.is_none_or(|(_, ours)| ours);
-        let Some((ready, held)) = self.make_ready(file, place, may_move)? else {
-            // Applied before, its staged file used up, and changed by somebody
-            // since: that is drift, to be seen and healed like any other.
-            self.unhealed(path, &Entry::File(*file));
-            return Ok(());
-        };
-        if let Err(error) = self.swap_in(&ready, path, found) {
-            if ready != finished_name(&file.content) {
-                self.work.remove_file(&ready).absent_is_none()?;
-            }
-            return Err(error);
-        }
-        if ready == finished_name(&file.content) {
-            self.contents.moved_away(&file.content);
-        }
-        self.put(Sighting {
-            path: path.clone(),
-            entry: Entry::File(*file),
-            seen: seen_after_put(&held.stat()?),
-        });
-        Ok(())
-    }
-
-    /// A file with content, mode and time, under a name of the staging
-    /// directory. A staged content that nobody else needs is that file itself.
-    fn make_ready(
-        &mut self,
-        file: &FileEntry,
-        place: Place,
-        may_move: bool,
-    ) -> Result<Option<(RelPath, HeldFile)>, DiskError> {
-        let last_use = self.uses.get(&file.content).is_none_or(|uses| *uses <= 1);
-        match self.contents.place(&file.content) {
-            None => Ok(None),
-            Some(Place::Staged) if may_move && last_use && place == Place::Staged => {
-                let name = finished_name(&file.content);
-                let held = self.work.open_file_to_write(&name)?;
-                dress(&held, file)?;
-                Ok(Some((name, held)))
-            }
-            Some(_) => {
-                let name = self.contents.scratch_name();
-                let held = write_out(self.contents, self.work, &name, file)?;
-                Ok(Some((name, held)))
-            }
-        }
+        self.write_file(path, file, from, stat.map(|stat| (stat, ours)))
     }
 
     /// The content stands there already: only mode and time may be wrong.
@@ -342,7 +286,7 @@ impl<'a> Run<'a> {
         &mut self,
         path: &RelPath,
         file: &FileEntry,
-        place: Place,
+        from: (usize, Place),
     ) -> Result<(), DiskError> {
         let stat = self.root.stat(path)?.filter(|stat| stat.kind == Kind::File);
         if let Some(stat) = stat {
@@ -351,7 +295,7 @@ impl<'a> Run<'a> {
                 return self.put_metadata(path, file, &stat);
             }
         }
-        self.put_file(path, file, place)
+        self.put_file(path, file, from)
     }
 
     fn put_symlink(&mut self, path: &RelPath, target: &[u8]) -> Result<(), DiskError> {
@@ -415,7 +359,7 @@ impl<'a> Run<'a> {
 
     /// The generation says `entry`; the disk has something else that cannot be
     /// put right now.
-    fn unhealed(&mut self, path: &RelPath, entry: &Entry) {
+    pub(super) fn unhealed(&mut self, path: &RelPath, entry: &Entry) {
         let seen = seen_never();
         self.put(Sighting {
             path: path.clone(),

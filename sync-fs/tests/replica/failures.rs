@@ -147,7 +147,11 @@ fn a_durable_generation_waits_for_space_and_survives_a_restart_meanwhile() {
     let mut world = World::at(&disk.0, Preset::Synapse);
     fill(&mut world.active, 5, 1_000);
     world.push();
-    fill(&mut world.active, 12, 60_000);
+    // One staged content in several files: these are made when it is applied.
+    for n in 0..5 {
+        let at = format!("default/api/{n}.xml");
+        world.active.file_at(&at, vec![b'x'; 100_000], SECONDS + 1);
+    }
     let mut intake = world.begin().unwrap();
     world.feed(&mut intake);
     let committed = world.replica.commit(intake).unwrap();
@@ -173,11 +177,10 @@ fn the_reserve_lets_a_durable_generation_be_applied_on_a_full_disk() {
         return;
     };
     let mut world = World::at(&disk.0, Preset::Synapse);
-    world.active.file("default/api/a.xml", vec![b'a'; 3_000]);
+    world.active.directory("a");
     world.push();
-    world
-        .active
-        .file_at("default/api/a.xml", vec![b'b'; 30_000], SECONDS + 1);
+    // What is in the place of a directory is made when it is applied.
+    world.active.remove("a").file("a", vec![b'b'; 30_000]);
     let mut intake = world.begin().unwrap();
     world.feed(&mut intake);
     let committed = world.replica.commit(intake).unwrap();

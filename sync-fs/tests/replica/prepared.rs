@@ -120,3 +120,113 @@ fn a_file_changed_behind_the_replicas_back_after_it_was_prepared_is_drift() {
     assert_eq!(found[0].path.file_name(), name.as_encoded_bytes());
     assert!(found[0].path.starts_with(&path("default")));
 }
+
+/// How many files wait to replace others.
+fn replacements(world: &World) -> usize {
+    let left = fs::read_dir(world.work("staging")).unwrap();
+    let names = left.map(|found| found.unwrap().file_name());
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"r-"))
+        .count()
+}
+
+/// Every file of `fill` with other content.
+fn change(world: &mut World, files: usize) {
+    for n in 0..files {
+        let kind = ["api", "sequences", "endpoints"][n % 3];
+        let at = format!("default/{kind}/{n:03}.xml");
+        let changed = format!("<a n='{n}' changed='yes'/>");
+        world.active.file_at(&at, changed, 1_900_000_000);
+    }
+}
+
+#[test]
+fn changed_files_are_ready_before_they_are_durable_and_leave_nothing() {
+    for files in [1, 30, MANY] {
+        let mut world = World::new();
+        fill(&mut world, files);
+        world.push();
+        change(&mut world, files);
+        let mut intake = world.begin().unwrap();
+        world.feed(&mut intake);
+        let committed = world.replica.commit(intake).unwrap();
+        assert_eq!(replacements(&world), files);
+        assert_ne!(
+            world.read("default/api/000.xml"),
+            "<a n='0' changed='yes'/>"
+        );
+        let applied = world.replica.apply(committed).unwrap();
+        assert_eq!(applied.kept_aside, []);
+        world.assert_in_sync();
+    }
+}
+
+#[test]
+fn a_replacement_whose_time_the_commit_moves_on_gets_that_time() {
+    let mut world = World::new();
+    fill(&mut world, 1);
+    world.push();
+    let before = world.seconds("default/api/000.xml");
+    let content = "<a changed='within the same second'/>";
+    world.active.file_at("default/api/000.xml", content, before);
+    let mut intake = world.begin().unwrap();
+    world.feed(&mut intake);
+    let committed = world.replica.commit(intake).unwrap();
+    assert_eq!(replacements(&world), 1);
+    let applied = world.replica.apply(committed).unwrap();
+    assert_eq!(applied.bumped, 1);
+    assert_eq!(world.read("default/api/000.xml"), content);
+    assert_ne!(world.seconds("default/api/000.xml"), before);
+    assert_eq!(world.drift().paths, []);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn replacements_of_a_generation_that_never_was_are_removed_unseen() {
+    let mut world = World::new();
+    fill(&mut world, 30);
+    world.push();
+    change(&mut world, 30);
+    let mut intake = world.begin().unwrap();
+    world.feed(&mut intake);
+    // A kill in the middle of a write.
+    fs::write(world.work("staging/r-2-0"), "<a n='0' chan").unwrap();
+    drop(intake);
+    let recovery = world.reopen();
+    assert_eq!(recovery.kept_aside, []);
+    assert_eq!(replacements(&world), 0);
+    world.push();
+    world.assert_in_sync();
+}
+
+#[test]
+fn what_an_exchange_left_under_the_name_of_a_replacement_is_nobody_elses_loss() {
+    let mut world = World::new();
+    fill(&mut world, 30);
+    world.push();
+    change(&mut world, 30);
+    world.commit_only();
+    // Killed after an exchange with what somebody wrote at that very moment.
+    fs::write(world.work("staging/r-2-0"), "<somebody's only copy/>").unwrap();
+    world.reopen();
+    assert_eq!(world.aside(), [b"<somebody's only copy/>".to_vec()]);
+    assert_eq!(replacements(&world), 0);
+    world.assert_in_sync();
+}
+
+#[test]
+fn a_replacement_is_never_put_in_place_of_a_file_that_is_not_ours() {
+    let mut world = World::new();
+    fill(&mut world, 30);
+    world.push();
+    change(&mut world, 30);
+    let mut intake = world.begin().unwrap();
+    world.feed(&mut intake);
+    let committed = world.replica.commit(intake).unwrap();
+    fs::write(world.tree("default/api/000.xml"), "<own/>").unwrap();
+    fs::remove_file(world.tree("default/api/003.xml")).unwrap();
+    let applied = world.replica.apply(committed).unwrap();
+    assert_eq!(applied.kept_aside.len(), 1);
+    assert_eq!(world.aside(), [b"<own/>".to_vec()]);
+    world.assert_in_sync();
+}

@@ -244,7 +244,10 @@ impl World {
         let left: Vec<_> = fs::read_dir(self.work("staging"))
             .unwrap()
             .map(|found| found.unwrap().file_name())
-            .filter(|name| name.to_str().is_none_or(|name| name.starts_with("t-")))
+            .filter(|name| {
+                name.to_str()
+                    .is_none_or(|name| name.starts_with("t-") || name.starts_with("r-"))
+            })
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
