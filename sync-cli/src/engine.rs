@@ -14,7 +14,8 @@ pub(crate) async fn one_shot(
     request: Request,
     on_event: impl FnMut(Event),
 ) -> Result<(), Failure> {
-    let node = Node::start(config.clone(), None, NodeMode::OneShot).await?;
+    let heals = matches!(&request, Request::Push(push) if !push.dry_run);
+    let node = Node::start(config.clone(), None, NodeMode::OneShot { heals }).await?;
     let outcome = control::answer(&node.handle(), request, on_event).await;
     let stopped = node.stop().await;
     outcome.and(stopped)

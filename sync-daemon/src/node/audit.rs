@@ -4,6 +4,8 @@
 //! the answerer serves the picture it was asked for. What is done about the
 //! differences is for others.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use sync_core::{
     Manifest, RelPath, Root, TreeName,
     limits::TREE_ENTRIES_MAX,
@@ -11,8 +13,14 @@ use sync_core::{
     wire::{AuditAnswer, AuditRequest, Opening, Refusal, View},
 };
 
-use super::error::SessionError;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{NodeMode, Shared, error::SessionError};
 use crate::transport::{Connection, Stream};
+
+/// How long after it was asked for an audit still tells what the peer has. Far
+/// below the peer's patience with a conversation that does not go on.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// A peer's picture of a tree.
 pub(super) struct Picture {
@@ -29,6 +37,49 @@ pub(super) struct Audit {
     entries: u64,
     unreadable: Vec<(RelPath, String)>,
     touched: Vec<RelPath>,
+}
+
+/// An audit asked for ahead of its need, while this node looks at its own tree.
+pub(super) struct Ahead {
+    asked: Instant,
+    /// One task; it ends with this.
+    audit: JoinSet<Result<Audit, SessionError>>,
+}
+
+/// Audits asked for ahead, by their trees.
+pub(super) type Looks = BTreeMap<TreeName, Ahead>;
+
+impl Ahead {
+    fn ask(connection: &Connection, tree: &TreeName, view: View) -> Self {
+        let (connection, tree) = (connection.clone(), tree.clone());
+        let mut audit = JoinSet::new();
+        audit.spawn(async move { open(&connection, &tree, view, |_, _| {}).await });
+        Self {
+            asked: Instant::now(),
+            audit,
+        }
+    }
+
+    /// The audit, unless it failed or is out of date: then it is to be asked for
+    /// anew.
+    pub(super) async fn fresh(mut self) -> Option<Audit> {
+        if self.asked.elapsed() > FRESH {
+            return None;
+        }
+        self.audit.join_next().await?.ok()?.ok()
+    }
+}
+
+impl Shared {
+    /// Asks for a look at the peer's disk along with the greeting, where this node
+    /// runs to heal it: that saves a round trip.
+    pub(super) fn looks_ahead(&self, connection: &Connection) -> Looks {
+        let wanted = self.mode == NodeMode::OneShot { heals: true };
+        let trees = self.active.keys().filter(|_| wanted);
+        trees
+            .map(|tree| (tree.clone(), Ahead::ask(connection, tree, View::Disk)))
+            .collect()
+    }
 }
 
 /// Asks the peer for a picture; `progress` hears (files, bytes) read so far.
@@ -146,4 +197,27 @@ pub(super) async fn refuse(mut stream: Stream, refusal: Refusal) -> Result<(), S
     stream.send(&AuditAnswer::Refused(refusal)).await?;
     stream.finish().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ahead(audit: impl Future<Output = Result<Audit, SessionError>> + Send + 'static) -> Ahead {
+        let mut task = JoinSet::new();
+        task.spawn(audit);
+        Ahead {
+            asked: Instant::now(),
+            audit: task,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_that_failed_or_is_out_of_date_is_not_used() {
+        let failed = ahead(async { Err(SessionError::protocol("cut off")) });
+        assert!(failed.fresh().await.is_none());
+        let late = ahead(std::future::pending());
+        tokio::time::advance(FRESH + Duration::from_millis(1)).await;
+        assert!(late.fresh().await.is_none());
+    }
 }

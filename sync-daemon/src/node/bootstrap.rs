@@ -9,7 +9,9 @@ use sync_core::TreeName;
 use tokio::{sync::mpsc::Sender, task::JoinSet, time::Instant};
 
 use super::{
-    Shared, catchup,
+    Shared,
+    audit::Looks,
+    catchup,
     passive::{PassiveState, PassiveTree},
     peers::Peer,
     push_request::{tell, unknown_tree},
@@ -183,7 +185,7 @@ async fn connected(
             )),
         );
     };
-    let connected = super::network::connect(shared, id, address).await;
+    let connected = super::network::connect(shared, id, address, |_| ()).await;
     let (connection, theirs) = connected.map_err(|error| error.failure(doing))?;
     if !theirs.hello.active {
         return Err(Failure::new(
@@ -194,7 +196,14 @@ async fn connected(
     }
     let (session_shared, session_connection) = (Arc::clone(shared), connection.clone());
     sessions.spawn(async move {
-        session::run(&session_shared, id, session_connection, theirs).await;
+        session::run(
+            &session_shared,
+            id,
+            session_connection,
+            theirs,
+            Looks::new(),
+        )
+        .await;
     });
     Ok(connection)
 }

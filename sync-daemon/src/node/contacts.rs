@@ -8,7 +8,15 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Shared, audit, error::SessionError, fencing::Greeting, network, peers::Peer, session};
+use super::{
+    Shared,
+    audit::{self, Looks},
+    error::SessionError,
+    fencing::Greeting,
+    network,
+    peers::Peer,
+    session,
+};
 use crate::{
     failure::{Failure, FailureKind},
     identity::NodeId,
@@ -86,7 +94,7 @@ impl Contacts {
     ) {
         let shared = Arc::clone(shared);
         self.sessions.spawn(async move {
-            session::run(&shared, id, connection, greeting).await;
+            session::run(&shared, id, connection, greeting, Looks::new()).await;
         });
     }
 }
@@ -113,7 +121,7 @@ async fn ask(
             )),
         );
     };
-    let connected = network::connect(shared, id, address).await;
+    let connected = network::connect(shared, id, address, |_| ()).await;
     let (connection, greeting) = connected.map_err(|error| error.failure(&doing))?;
     Ok((connection, greeting, true))
 }
@@ -145,7 +153,7 @@ pub(super) async fn fence_by_greeting(
             return Ok(false);
         };
         let greeted = match &peer.address {
-            Some(address) => network::connect(shared, id, address)
+            Some(address) => network::connect(shared, id, address, |_| ())
                 .await
                 .map(|(_, greeting)| greeting),
             None => match (peer.connection(), &peer.greeting) {

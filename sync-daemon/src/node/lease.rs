@@ -322,7 +322,7 @@ impl Lease {
         let config = self.config.as_ref().filter(|_| !self.may_send())?;
         let key = sync_core::path::escape(config.key.as_bytes());
         Some(match self.mode {
-            NodeMode::OneShot => {
+            NodeMode::OneShot { .. } => {
                 format!("the lease `{key}` is needed to send, and only a daemon holds it")
             }
             NodeMode::Daemon => match &self.known().problem {

@@ -81,7 +81,10 @@ pub enum NodeMode {
     /// Listens, dials, watches: the daemon.
     Daemon,
     /// Only dials: one command's work.
-    OneShot,
+    OneShot {
+        /// Whether that is to look at the passives and heal what differs there.
+        heals: bool,
+    },
 }
 
 /// A running node, in one role after the other. It works until [`Node::stop`];
@@ -247,7 +250,7 @@ impl NodeHandle {
         }
         match self.mode {
             NodeMode::Daemon => drop(stints::opened_after(&mut current, &shared).await?),
-            NodeMode::OneShot => shared.hooks.opened(&shared.standing()),
+            NodeMode::OneShot { .. } => shared.hooks.opened(&shared.standing()),
         }
         // A hook may take long, and may ask for the role itself.
         drop(turn);

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::{
     NodeMode, Shared,
+    audit::Looks,
     error::SessionError,
     fencing::Greeting,
     peers::{Link, Peer},
@@ -146,7 +147,7 @@ async fn answer(
     drop(seat);
     match greeted {
         Ok(theirs) => {
-            session::run(&shared, peer, connection, theirs).await;
+            session::run(&shared, peer, connection, theirs, Looks::new()).await;
         }
         Err(error) => {
             warn!(peer = %shared.peer_name(&peer), "refused a connection: {error}");
@@ -214,9 +215,11 @@ async fn dial(shared: Arc<Shared>, peer: NodeId, address: Address) {
     let mut backoff = BACKOFF_MIN;
     loop {
         let begun = tokio::time::Instant::now();
-        match connect(&shared, peer, &address).await {
+        let mut looks = Looks::new();
+        let look = |connection: &Connection| looks = shared.looks_ahead(connection);
+        match connect(&shared, peer, &address, look).await {
             Ok((connection, theirs)) => {
-                session::run(&shared, peer, connection, theirs).await;
+                session::run(&shared, peer, connection, theirs, looks).await;
             }
             Err(error) => {
                 note_failed(&shared, peer, &address, &error);
@@ -236,17 +239,18 @@ async fn dial(shared: Arc<Shared>, peer: NodeId, address: Address) {
     }
 }
 
-/// Dials and greets.
+/// Dials and greets; `meanwhile` is what to ask along with that.
 pub(super) async fn connect(
     shared: &Shared,
     peer: NodeId,
     address: &Address,
+    meanwhile: impl FnOnce(&Connection),
 ) -> Result<(Connection, Greeting), SessionError> {
     let connection = shared
         .endpoint
         .connect(address, peer, CONNECT_DEADLINE)
         .await?;
-    match session::greet(shared, &connection).await {
+    match session::greet(shared, &connection, meanwhile).await {
         Ok(theirs) => Ok((connection, theirs)),
         Err(error) => {
             connection.close(ending(&error));

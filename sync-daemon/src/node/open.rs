@@ -388,7 +388,7 @@ async fn open_source(
         .await
         .map_err(|error| opening(tree, &error))?;
     let opened = match mode {
-        NodeMode::OneShot => manifest.clone(),
+        NodeMode::OneShot { .. } => manifest.clone(),
         NodeMode::Daemon => Manifest::new(),
     };
     let (published, receiver) =

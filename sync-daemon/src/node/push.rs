@@ -29,7 +29,7 @@ pub(super) use send::select;
 use super::{
     Shared,
     active::{ActiveTree, SourceThread},
-    audit,
+    audit::{self, Ahead},
     error::{SessionError, describe},
     peers::{Halt, PeerTree},
     publisher::{Command, Published},
@@ -65,15 +65,19 @@ pub(super) struct Pusher {
 }
 
 impl Pusher {
-    /// Runs until the connection breaks.
-    pub(super) async fn run(self, status: TreeStatus) -> SessionError {
-        match self.follow(&status).await {
+    /// Runs until the connection breaks. The first round uses `look`, where it heals.
+    pub(super) async fn run(self, status: TreeStatus, look: Option<Ahead>) -> SessionError {
+        match self.follow(&status, look).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    async fn follow(&self, status: &TreeStatus) -> Result<Infallible, SessionError> {
+    async fn follow(
+        &self,
+        status: &TreeStatus,
+        mut look: Option<Ahead>,
+    ) -> Result<Infallible, SessionError> {
         let published = self.tree.published.borrow().position;
         if status.position.generation > published.generation {
             self.outdo(status.position.generation).await?;
@@ -96,7 +100,7 @@ impl Pusher {
                 Some(known) => known,
                 None => self.peer_manifest(&target.manifest, theirs.take()).await?,
             };
-            let round = self.round(target, known).await?;
+            let round = self.round(target, known, look.take()).await?;
             let held = Some((round.published, round.held.clone()));
             if round.changes.is_empty() && !introduce {
                 self.in_sync(&round);

@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{
-    Shared, audit, deployed,
+    Shared,
+    audit::{self, Looks},
+    deployed,
     error::{SessionError, describe},
     fencing::Greeting,
     fetch, handover, news, patch,
@@ -29,14 +31,17 @@ use crate::{
     transport::{Connection, Stream},
 };
 
-/// Greets as the side that dialled.
+/// Greets as the side that dialled; `meanwhile` is what to ask along with that.
 pub(super) async fn greet(
     shared: &Shared,
     connection: &Connection,
+    meanwhile: impl FnOnce(&Connection),
 ) -> Result<Greeting, SessionError> {
-    let (hello, claim) = connection
-        .open_hello(shared.hello(), &shared.claim())
+    let said = connection
+        .say_hello(shared.hello(), &shared.claim())
         .await?;
+    meanwhile(connection);
+    let (hello, claim) = connection.hear_hello(said).await?;
     if let Some(refusal) = hello.refused {
         return Err(SessionError::Refused(refusal));
     }
@@ -113,12 +118,14 @@ async fn reply(
     Ok(())
 }
 
-/// Runs a greeted connection until it ends, and says why it did.
+/// Runs a greeted connection until it ends, and says why it did. Pushes begin with
+/// the `looks` into the peer's trees that were asked for ahead.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     peer: NodeId,
     connection: Connection,
     theirs: Greeting,
+    looks: Looks,
 ) -> SessionError {
     let name = shared.peer_name(&peer);
     info!(peer = %name, address = %connection.remote_address(), "connected");
@@ -129,7 +136,7 @@ pub(super) async fn run(
     let mut tasks = JoinSet::new();
     match shared.meet(peer, &theirs) {
         Verdict::Lead => {
-            start_pushers(shared, peer, &name, &connection, &theirs, &mut tasks);
+            start_pushers(shared, peer, &connection, (&theirs, looks), &mut tasks);
         }
         Verdict::Follow => news::start(shared, &connection, &theirs, &mut tasks),
         _ => {}
@@ -153,11 +160,11 @@ pub(super) async fn run(
 fn start_pushers(
     shared: &Arc<Shared>,
     peer: NodeId,
-    name: &str,
     connection: &Connection,
-    theirs: &Greeting,
+    (theirs, mut looks): (&Greeting, Looks),
     tasks: &mut JoinSet<SessionError>,
 ) {
+    let name = shared.peer_name(&peer);
     let knows_spans = theirs.hello.version >= VERSION_OF_SPANS;
     let theirs = &theirs.hello.trees;
     let assembly = Arc::new(Assembly::new(shared, peer, theirs, knows_spans));
@@ -179,13 +186,14 @@ fn start_pushers(
         let pusher = Pusher {
             shared: Arc::clone(shared),
             peer,
-            peer_name: name.to_owned(),
+            peer_name: name.clone(),
             connection: connection.clone(),
             tree,
             last,
             assembly: Arc::clone(&assembly),
         };
-        tasks.spawn(pusher.run(status.clone()));
+        let look = looks.remove(&status.name);
+        tasks.spawn(pusher.run(status.clone(), look));
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) async fn run(
 async fn over(shared: &Shared, mode: NodeMode) {
     match mode {
         NodeMode::Daemon => drop(shared.stint_ended().await),
-        NodeMode::OneShot => std::future::pending().await,
+        NodeMode::OneShot { .. } => std::future::pending().await,
     }
 }
 

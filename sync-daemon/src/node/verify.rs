@@ -169,7 +169,7 @@ pub(super) async fn connection(
             peer.name
         )));
     };
-    let (connection, _) = network::connect(shared, *id, address)
+    let (connection, _) = network::connect(shared, *id, address, |_| ())
         .await
         .map_err(|error| error.failure(doing))?;
     Ok(connection)

@@ -144,20 +144,37 @@ impl Connection {
         own: Hello,
         claim: &Claim,
     ) -> Result<(Hello, Option<Claim>), ConnectError> {
-        let greeted = self.greet(own, claim).await;
-        greeted.map_err(|error| self.connect_error(error))
+        let said = self.say_hello(own, claim).await?;
+        self.hear_hello(said).await
     }
 
-    async fn greet(
-        &self,
-        own: Hello,
-        claim: &Claim,
-    ) -> Result<(Hello, Option<Claim>), StreamError> {
-        let mut stream = self.open().await?;
-        stream.feed(&Opening::Hello(own)).await?;
-        // A node of the first version reads no further than the hello.
-        stream.send(claim).await?;
-        stream.finish().await?;
+    /// The first half of [`Connection::open_hello`]: what is sent after it travels
+    /// along with it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn say_hello(&self, own: Hello, claim: &Claim) -> Result<Stream, ConnectError> {
+        let said = async {
+            let mut stream = self.open().await?;
+            stream.feed(&Opening::Hello(own)).await?;
+            // A node of the first version reads no further than the hello.
+            stream.send(claim).await?;
+            stream.finish().await?;
+            Ok(stream)
+        };
+        said.await.map_err(|error| self.connect_error(error))
+    }
+
+    /// The second half: what the peer answers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn hear_hello(&self, said: Stream) -> Result<(Hello, Option<Claim>), ConnectError> {
+        let heard = Self::heard(said).await;
+        heard.map_err(|error| self.connect_error(error))
+    }
+
+    async fn heard(mut stream: Stream) -> Result<(Hello, Option<Claim>), StreamError> {
         let theirs = stream.receive::<Hello>().await?;
         let claim = match theirs.version >= VERSION_OF_CLAIMS {
             true => Some(stream.receive().await?),

@@ -28,8 +28,9 @@ const STRANGER_WINDOW_BYTES: u32 = 64 << 10;
 /// Conversations at once on one connection: some trees, each with a generation,
 /// fetches and an audit.
 const STREAMS_MAX: u32 = 32;
-/// A stranger has one thing to say.
-const STRANGER_STREAMS_MAX: u32 = 1;
+/// A stranger has one thing to say. A peer, which is one until its key is known,
+/// may ask some things along with its greeting.
+const STRANGER_STREAMS_MAX: u32 = 8;
 /// First flight: a usual generation goes out whole instead of stopping at the
 /// default of 12 kB for a round trip.
 const INITIAL_WINDOW_BYTES: u64 = 1_000_000;

@@ -40,6 +40,24 @@ fn an_explicit_push_heals_every_drift_and_keeps_what_was_there() {
     assert!(kept_aside(&world, "<extra/>"));
 }
 
+/// It asks for the passive's picture along with its greeting, and uses that.
+#[test]
+fn a_push_without_a_daemon_heals_every_drift_too() {
+    let (mut world, apis) = World::running(40);
+    world.active.stop();
+    let tree = world.passive.tree.clone();
+    fs::write(tree.join(apis[0].path()), "<edited/>").unwrap();
+    fs::remove_file(tree.join(apis[1].path())).unwrap();
+    fs::write(world.active.tree.join(apis[2].path()), "<changed/>").unwrap();
+    world.push();
+    world.until_equal(Strictness::Identity);
+    assert!(kept_aside(&world, "<edited/>"));
+    fs::write(tree.join(apis[3].path()), "<edited later/>").unwrap();
+    world.push();
+    world.until_equal(Strictness::Identity);
+    assert!(kept_aside(&world, "<edited later/>"));
+}
+
 #[test]
 fn what_the_deployer_rejects_is_told_from_what_a_hand_did() {
     let (mut world, apis) = World::running(40);

@@ -8,7 +8,11 @@ use sync_core::{
 };
 
 use super::{
-    super::{audit, error::SessionError, publisher::Published},
+    super::{
+        audit::{self, Ahead, Audit},
+        error::SessionError,
+        publisher::Published,
+    },
     Pusher,
 };
 use crate::pauses::Held;
@@ -51,6 +55,7 @@ impl Pusher {
         &self,
         target: Published,
         base: Manifest,
+        look: Option<Ahead>,
     ) -> Result<Round, SessionError> {
         let mut changes = plan::changes_between(&target.manifest, &base);
         let known = self.peer_tree();
@@ -69,9 +74,7 @@ impl Pusher {
             false => without_the_rest(target, &base, &changes),
         };
         if heals {
-            let audit =
-                audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await?;
-            let disk = audit.walk(&base).await?;
+            let disk = self.look(look).await?.walk(&base).await?;
             let is_meant = |path: &RelPath| {
                 !held.owns(path) && only.as_ref().is_none_or(|tenant| tenant.owns(path))
             };
@@ -93,6 +96,18 @@ impl Pusher {
             held,
             mend: Arc::new(mend),
         })
+    }
+
+    /// Looks at the peer's disk.
+    async fn look(&self, ahead: Option<Ahead>) -> Result<Audit, SessionError> {
+        let fresh = match ahead {
+            Some(ahead) => ahead.fresh().await,
+            None => None,
+        };
+        match fresh {
+            Some(audit) => Ok(audit),
+            None => audit::open(&self.connection, &self.tree.name, View::Disk, |_, _| {}).await,
+        }
     }
 }
 

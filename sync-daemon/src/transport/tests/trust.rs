@@ -401,7 +401,7 @@ async fn one_peer_holds_eight_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_stranger_let_in_has_one_stream_and_little_room() {
+async fn a_stranger_let_in_has_few_streams_and_little_room() {
     let pair = Pair::with(|setup| setup.invited = Arc::new(|| true));
     pair.other.trusted.remove(&pair.one.name).unwrap();
     let (dialled, accepted) = tokio::join!(pair.connect(), pair.other_endpoint.accept());
@@ -419,7 +419,14 @@ async fn a_stranger_let_in_has_one_stream_and_little_room() {
         written += count.unwrap();
     }
     assert_eq!(written, 64 << 10);
-    assert!(now_or_never(quinn.open_bi()).await.is_none());
+    let mut others = Vec::new();
+    while let Some(stream) = now_or_never(quinn.open_bi()).await {
+        others.push(stream.unwrap());
+    }
+    assert_eq!(others.len(), 7);
+    // The window is that of all of them together.
+    let (mut send, _receive) = others.pop().unwrap();
+    assert!(now_or_never(send.write(&[0])).await.is_none());
 }
 
 /// The outcome of `future` if it needs nothing from outside.
