@@ -7,7 +7,7 @@ use sync_core::{
     Change, Manifest,
     blocks::Decompressor,
     plan::changes_between,
-    section::{ChangeListReader, ContentSplitter, SectionWriter},
+    section::{ChangeListReader, Content, ContentSplitter, SectionWriter},
     wire::Block,
 };
 use sync_tests::artifacts::Api;
@@ -41,8 +41,9 @@ fn change_list(group: &mut Group<'_>) {
 fn contents(group: &mut Group<'_>) {
     let apis = (0..250).map(|number| Api::new(&number.to_string(), 1_042));
     let files = apis.flat_map(|api| api.files());
-    let contents: Vec<_> = files.map(|(_, text)| text.into_bytes()).collect();
+    let contents: Vec<Vec<u8>> = files.map(|(_, text)| text.into_bytes()).collect();
     let lengths: Vec<u64> = contents.iter().map(|bytes| bytes.len() as u64).collect();
+    let contents: Vec<_> = contents.into_iter().map(Content::Whole).collect();
     group.throughput(Throughput::Bytes(lengths.iter().sum()));
     group.bench_function("1,000 contents, out", |bencher| {
         bencher.iter(|| write_contents(&contents));
@@ -74,17 +75,17 @@ fn read_changes(blocks: &[Block]) -> Vec<Change> {
     changes
 }
 
-fn write_contents(contents: &[Vec<u8>]) -> Vec<Block> {
+fn write_contents(contents: &[Content]) -> Vec<Block> {
     let mut section = SectionWriter::new();
     let mut blocks: Vec<_> = contents
         .iter()
-        .flat_map(|content| section.content(Some(content)))
+        .flat_map(|content| section.content(content))
         .collect();
     blocks.push(section.finish());
     blocks
 }
 
-fn read_contents(blocks: &[Block], lengths: &[u64]) -> Vec<Option<Vec<u8>>> {
+fn read_contents(blocks: &[Block], lengths: &[u64]) -> Vec<Content> {
     let mut decompressor = Decompressor::new();
     let lengths = lengths.iter().copied();
     let mut splitter = ContentSplitter::new(lengths).expect("small contents");

@@ -47,6 +47,9 @@ pub const GROUP_CHUNKS_MIN: usize = 8;
 /// Chunks in one group of a recipe, where no content-defined boundary comes.
 pub const GROUP_CHUNKS_MAX: usize = 256;
 
+/// Small contents from this size on are remembered by the active that sent them, so
+/// that the next one travels as steps over it: of shorter ones that saves little.
+pub const SKETCHED_BYTES_MIN: u64 = 4 << 10;
 /// Contents from this size on travel as a patch where the passive has an older
 /// one: below, a sketch and its round trip cost more than they save.
 pub const PATCHED_BYTES_MIN: u64 = 8 << 10;

@@ -64,9 +64,11 @@ fn average(length: u64) -> usize {
 const PIECE_AVERAGE_MIN: usize = 1024;
 const PIECE_AVERAGE_MAX: usize = 4096;
 
-/// The pieces of `bytes`, by the rule for a content of `length` bytes.
-fn pieces(bytes: &[u8], length: u64) -> impl Iterator<Item = Range<usize>> {
-    let average = average(length);
+/// The same where no sketch travels: ids cost nothing.
+const FINE_PIECE_AVERAGE: usize = 256;
+
+/// The pieces of `bytes`.
+fn pieces(bytes: &[u8], average: usize) -> impl Iterator<Item = Range<usize>> {
     FastCDC::with_level(
         bytes,
         average / 4,
@@ -90,7 +92,17 @@ impl Sketch {
     /// the beginning is cut.
     #[must_use]
     pub fn of(old: Vec<u8>, length: u64) -> Self {
-        let cut = pieces(&old, length)
+        Self::cut(old, average(length))
+    }
+
+    /// Cuts `old` finely, as [`fine_ids`] does on the sender.
+    #[must_use]
+    pub fn fine(old: Vec<u8>) -> Self {
+        Self::cut(old, FINE_PIECE_AVERAGE)
+    }
+
+    fn cut(old: Vec<u8>, average: usize) -> Self {
+        let cut = pieces(&old, average)
             .take(PATCH_PIECES_MAX)
             .map(|piece| (PieceId::of(&old[piece.clone()]), piece.end));
         let (ids, ends) = cut.unzip();
@@ -125,9 +137,29 @@ impl Sketch {
 /// The steps that make `new` of the pieces that the receiver has.
 #[must_use]
 pub fn steps(new: &[u8], known: &[PieceId]) -> Vec<Step> {
+    steps_of(new, known, average(new.len() as u64))
+}
+
+/// The same of pieces that the sender remembers by their [`fine_ids`].
+#[must_use]
+pub fn fine_steps(new: &[u8], known: &[PieceId]) -> Vec<Step> {
+    steps_of(new, known, FINE_PIECE_AVERAGE)
+}
+
+/// The pieces of a content that a sender remembers, to send the next one as steps
+/// over it without being sent a sketch.
+#[must_use]
+pub fn fine_ids(content: &[u8]) -> Box<[PieceId]> {
+    pieces(content, FINE_PIECE_AVERAGE)
+        .take(PATCH_PIECES_MAX)
+        .map(|piece| PieceId::of(&content[piece]))
+        .collect()
+}
+
+fn steps_of(new: &[u8], known: &[PieceId], average: usize) -> Vec<Step> {
     let known: HashMap<PieceId, u32> = known.iter().copied().zip(0..).collect();
     let mut steps = Steps::default();
-    for piece in pieces(new, new.len() as u64) {
+    for piece in pieces(new, average) {
         let bytes = &new[piece];
         match known.get(&PieceId::of(bytes)) {
             Some(position) => steps.copy(*position),
@@ -265,6 +297,21 @@ impl Patching {
         let whole = self.new.len() == self.length;
         Ok(whole.then(|| Patched::Whole(std::mem::take(&mut self.new))))
     }
+}
+
+/// What the encoded `steps` make of `old`, cut finely: a content of `length` bytes,
+/// not yet proved. `None` where they do not make exactly one.
+///
+/// # Errors
+/// Where a step makes no sense over `old`, which may not be what the sender
+/// remembers.
+pub fn over(old: Vec<u8>, steps: &[u8], length: usize) -> Result<Option<Vec<u8>>, Malformed> {
+    let mut left = steps.to_vec();
+    let patched = Patching::new(Sketch::fine(old), length).take(&mut left)?;
+    Ok(match patched {
+        Some(Patched::Whole(new)) if left.is_empty() => Some(new),
+        _ => None,
+    })
 }
 
 fn malformed(reason: &str) -> Malformed {

@@ -4,8 +4,10 @@
 //! same zstd stream, the contents that follow at once. Later sections hold
 //! contents that were asked for; the section of a list holds a tree's entries.
 //! Items stand one after another without separators; their number is announced
-//! beforehand. A content is one status byte (1 present, 0 gone) and, when
-//! present, exactly the bytes that the change list says it has.
+//! beforehand. A content is one status byte and, when present (1), exactly the
+//! bytes that the change list says it has; when patched (2), their number and the
+//! [`Step`](crate::patch::Step)s over what it replaces, cut finely; when gone (0),
+//! nothing.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -24,6 +26,30 @@ use crate::{
 
 const GONE: u8 = 0;
 const PRESENT: u8 = 1;
+const PATCHED: u8 = 2;
+
+/// A content as it comes in a section.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// It is gone, or no longer what the change list says.
+    Gone,
+    /// All its bytes.
+    Whole(Vec<u8>),
+    /// Encoded steps that make it of the content it replaces. Not before
+    /// [`VERSION_OF_STEPS`](crate::wire::VERSION_OF_STEPS).
+    Steps(Vec<u8>),
+}
+
+impl Content {
+    /// Bytes it has here.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Gone => 0,
+            Self::Whole(bytes) | Self::Steps(bytes) => bytes.len() as u64,
+        }
+    }
+}
 
 /// Writes one section.
 #[derive(Default)]
@@ -48,15 +74,21 @@ impl SectionWriter {
         self.item(&(path, entry))
     }
 
-    /// The next content: its bytes, or `None` when they are gone or no longer
-    /// what the change list says.
-    pub fn content(&mut self, content: Option<&[u8]>) -> Vec<Block> {
-        let Some(bytes) = content else {
-            return self.compressor.push(&[GONE]);
-        };
-        let mut blocks = self.compressor.push(&[PRESENT]);
-        blocks.extend(self.compressor.push(bytes));
-        blocks
+    /// The next content.
+    pub fn content(&mut self, content: &Content) -> Vec<Block> {
+        match content {
+            Content::Gone => self.compressor.push(&[GONE]),
+            Content::Whole(bytes) => {
+                let mut blocks = self.compressor.push(&[PRESENT]);
+                blocks.extend(self.compressor.push(bytes));
+                blocks
+            }
+            Content::Steps(steps) => {
+                let mut blocks = self.compressor.push(&[PATCHED]);
+                blocks.extend(self.item(steps));
+                blocks
+            }
+        }
     }
 
     /// What is gathered so far, for a sender that has to wait.
@@ -184,8 +216,8 @@ fn small_content(position: u32, change: &Change) -> Option<SmallContent> {
     })
 }
 
-/// A content (`None`: gone) and the plain bytes it takes in the section.
-type Cut = (Option<Vec<u8>>, usize);
+/// A content and the plain bytes it takes in the section.
+type Cut = (Content, usize);
 
 /// Cuts the plain bytes of a section into contents of known lengths.
 ///
@@ -211,12 +243,12 @@ impl ContentSplitter {
         })
     }
 
-    /// The contents that these plain bytes complete, in order; `None` for one
-    /// that is gone.
+    /// The contents that these plain bytes complete, in order.
     ///
     /// # Errors
-    /// When a status byte is neither 0 nor 1, or bytes follow the last content.
-    pub fn push(&mut self, plain: &[u8]) -> Result<Vec<Option<Vec<u8>>>, Malformed> {
+    /// When a status byte is unknown, steps are longer than the content they make,
+    /// or bytes follow the last content.
+    pub fn push(&mut self, plain: &[u8]) -> Result<Vec<Content>, Malformed> {
         self.held.extend_from_slice(plain);
         let mut contents = Vec::new();
         let mut used = 0;
@@ -237,9 +269,13 @@ impl ContentSplitter {
             return Err(malformed("bytes after the last content"));
         };
         let (content, used) = match status {
-            GONE => (None, 1),
+            GONE => (Content::Gone, 1),
             PRESENT if rest.len() < length => return Ok(None),
-            PRESENT => (Some(rest[..length].to_vec()), 1 + length),
+            PRESENT => (Content::Whole(rest[..length].to_vec()), 1 + length),
+            PATCHED => match steps(rest, length)? {
+                Some((steps, used)) => (Content::Steps(steps), 1 + used),
+                None => return Ok(None),
+            },
             other => return Err(malformed(format!("content status {other}"))),
         };
         self.lengths.pop_front();
@@ -264,6 +300,19 @@ impl ContentSplitter {
     }
 }
 
+/// The steps at the beginning of `bytes` and the bytes they take, if complete.
+fn steps(bytes: &[u8], most: usize) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
+    let Some((length, head)) = codec::decode_if_complete::<u64>(bytes)? else {
+        return Ok(None);
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > most {
+        return Err(malformed("more steps than the content has bytes"));
+    }
+    let steps = bytes.get(head..head + length);
+    Ok(steps.map(|steps| (steps.to_vec(), head + length)))
+}
+
 fn malformed(reason: impl Into<String>) -> Malformed {
     Malformed {
         what: "section",
@@ -282,8 +331,6 @@ mod tests {
         wire::{Offer, Opening},
     };
 
-    type Content = Option<Vec<u8>>;
-
     fn put(path: &str, content: &[u8]) -> Change {
         Change {
             path: RelPath::new(path.as_bytes()).unwrap(),
@@ -299,14 +346,14 @@ mod tests {
         }
     }
 
-    fn write(changes: &[Change], contents: &[Option<&[u8]>]) -> Vec<Block> {
+    fn write(changes: &[Change], contents: &[Content]) -> Vec<Block> {
         let mut section = SectionWriter::new();
         let mut blocks = Vec::new();
         for change in changes {
             blocks.extend(section.change(change));
         }
         for content in contents {
-            blocks.extend(section.content(*content));
+            blocks.extend(section.content(content));
         }
         blocks.push(section.finish());
         blocks
@@ -356,16 +403,18 @@ mod tests {
                 path: RelPath::new(b"default/api/old.xml").unwrap(),
                 action: Action::Delete,
             });
-            let sent: Vec<Option<&[u8]>> = small_contents(&changes)
+            let sent: Vec<Content> = small_contents(&changes)
                 .iter()
                 .map(|one| &contents[one.position as usize])
-                .map(|content| (content.len() % 5 != 1).then_some(&content[..]))
+                .map(|content| match content.len() % 5 {
+                    1 => Content::Gone,
+                    2 => Content::Steps(content[..content.len() / 2].to_vec()),
+                    _ => Content::Whole(content.clone()),
+                })
                 .collect();
             let (read_changes, read_contents) =
                 read(&write(&changes, &sent), changes.len(), step).unwrap();
             prop_assert_eq!(read_changes, changes);
-            let read_contents: Vec<Option<&[u8]>> =
-                read_contents.iter().map(Option::as_deref).collect();
             prop_assert_eq!(read_contents, sent);
         }
     }
@@ -389,21 +438,23 @@ mod tests {
     #[test]
     fn sections_that_lie_are_refused() {
         let changes = [put("a", b"one")];
-        let one: Option<&[u8]> = Some(b"one");
-        type Sent<'a> = &'a [Option<&'a [u8]>];
-        let cases: &[(&str, usize, Sent<'_>)] = &[
+        let whole = |bytes: &[u8]| Content::Whole(bytes.to_vec());
+        let steps = |bytes: &[u8]| Content::Steps(bytes.to_vec());
+        let cases: &[(&str, usize, &[Content])] = &[
             ("a change is missing", 2, &[]),
             ("a content is missing", 1, &[]),
-            ("a content too many", 1, &[one, None]),
-            ("a content too short", 1, &[Some(b"on")]),
-            ("a content too long", 1, &[Some(b"ones")]),
+            ("a content too many", 1, &[whole(b"one"), Content::Gone]),
+            ("a content too short", 1, &[whole(b"on")]),
+            ("a content too long", 1, &[whole(b"ones")]),
+            ("more steps than bytes", 1, &[steps(b"ones")]),
+            ("steps too many", 1, &[steps(b"one"), steps(b"")]),
         ];
         for (what, count, contents) in cases {
             let blocks = write(&changes, contents);
             assert!(read(&blocks, *count, 1_000).is_err(), "{what}");
         }
         let mut splitter = ContentSplitter::new([3]).unwrap();
-        assert!(splitter.push(&[2]).is_err());
+        assert!(splitter.push(&[3]).is_err());
         assert!(ContentSplitter::new([SMALL_CONTENT_BYTES_MAX + 1]).is_err());
     }
 
@@ -453,7 +504,7 @@ mod tests {
             "default/api/admin--PizzaShackAPI_v1.0.0.xml",
             content.as_bytes(),
         )];
-        let blocks = write(&changes, &[Some(content.as_bytes())]);
+        let blocks = write(&changes, &[Content::Whole(content.clone().into())]);
         let opening = Opening::Generation(Offer {
             header: GenerationHeader {
                 tree: TreeName::new("synapse-configs").unwrap(),

@@ -41,7 +41,7 @@ pub use report::{
 /// Application protocol name in the TLS handshake.
 pub const ALPN: &[u8] = b"apim-sync/1";
 /// Newest protocol version this build speaks.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Oldest protocol version this build speaks.
 pub const VERSION_OLDEST: u16 = 1;
 /// From this version on a [`Claim`] follows each [`Hello`], and
@@ -52,6 +52,10 @@ pub const VERSION_OF_SPANS: u16 = 2;
 /// From this version on a passive sends [`Opening::Report`]s and can be asked for
 /// [`Opening::Deployed`].
 pub const VERSION_OF_REPORTS: u16 = 2;
+
+/// From this version on contents may come as
+/// [`Content::Steps`](crate::section::Content::Steps).
+pub const VERSION_OF_STEPS: u16 = 3;
 
 /// The first frame on a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -162,3 +162,22 @@ proptest! {
         let _ = patching.take(&mut plain);
     }
 }
+
+#[test]
+fn steps_over_a_remembered_content_need_no_sketch() {
+    let old = text(11, 5_000);
+    let mut new = old.clone();
+    new.splice(2_500..2_503, *b"edited");
+    let steps = fine_steps(&new, &fine_ids(&old));
+    assert!(literals(&steps) < 1_200, "{} bytes", literals(&steps));
+    let built = over(old.clone(), &encoded(&steps), new.len());
+    assert_eq!(built.unwrap(), Some(new.clone()));
+    // Of another content something else comes out, or nothing.
+    let other = over(text(12, 5_000), &encoded(&steps), new.len());
+    assert!(other.is_err() || other.unwrap() != Some(new.clone()));
+    // Steps that end early or go on make nothing.
+    let cut = &encoded(&steps)[..encoded(&steps).len() - 1];
+    assert_eq!(over(old.clone(), cut, new.len()).unwrap(), None);
+    let long = [encoded(&steps), encoded(&steps)].concat();
+    assert_eq!(over(old, &long, new.len()).unwrap(), None);
+}

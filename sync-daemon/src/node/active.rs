@@ -11,6 +11,7 @@ use sync_core::{
     RelPath, TreeName,
     history::{Counts, GenerationRecord, Origin, PathChange, Time, carried_on},
     limits::PATCHED_BYTES_MIN,
+    section::Content,
 };
 use sync_fs::{
     DiskError, Source,
@@ -24,6 +25,7 @@ use super::{
     directories::directories,
     error::with_causes,
     publisher::{Command, GoBack, Published},
+    sketches::Sketches,
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -35,6 +37,8 @@ pub(super) struct SourceThread {
     pub(super) source: Source,
     /// The state last published.
     position: Position,
+    /// What passives may have of the contents that change next.
+    sketches: Sketches,
 }
 
 /// The disk as it is now, whether or not it may be published.
@@ -61,7 +65,11 @@ impl SourceThread {
         {
             position = newest;
         }
-        Self { source, position }
+        Self {
+            source,
+            position,
+            sketches: Sketches::default(),
+        }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -177,13 +185,23 @@ impl SourceThread {
         })
     }
 
-    /// A small content as the change says it is; `None` when the file is no
-    /// longer that.
-    pub(super) fn read_content(&mut self, change: &Change) -> Option<Vec<u8>> {
+    /// A small content as the change says it is, for a passive that takes steps over
+    /// `base` in its place, if over any.
+    pub(super) fn read_content(&mut self, change: &Change, base: Option<ContentId>) -> Content {
         let Action::Put(Entry::File(file)) = &change.action else {
-            return None;
+            return Content::Gone;
         };
-        self.source.read_whole(&change.path, file).ok()
+        match self.read_whole(&change.path, file) {
+            Some(bytes) => self.sketches.over(base, bytes),
+            None => Content::Gone,
+        }
+    }
+
+    /// The whole content of a file; `None` when it is no longer what `file` says.
+    pub(super) fn read_whole(&mut self, path: &RelPath, file: &FileEntry) -> Option<Vec<u8>> {
+        let bytes = self.source.read_whole(path, file).ok()?;
+        self.sketches.note(file.content, &bytes);
+        Some(bytes)
     }
 
     /// Keeps what was observed for the next start.

@@ -60,6 +60,7 @@ mod rollback;
 mod scope;
 mod session;
 mod shared;
+mod sketches;
 mod spans;
 mod status;
 mod stints;

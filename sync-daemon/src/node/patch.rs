@@ -172,7 +172,7 @@ async fn answer(
         .run(move |tree| {
             let content = served.and_then(|(path, file)| {
                 let fits = file.length <= PATCHED_BYTES_MAX;
-                fits.then(|| tree.source.read_whole(&path, &file).ok())?
+                fits.then(|| tree.read_whole(&path, &file))?
             });
             let steps = match content {
                 Some(content) => patch::steps(&content, &request.pieces),

@@ -60,6 +60,8 @@ pub(super) struct Pusher {
     pub(super) tree: ActiveTree,
     /// What the peer had when it was last connected.
     pub(super) last: Option<Manifest>,
+    /// Whether it takes contents as steps over those they replace.
+    pub(super) takes_steps: bool,
     /// The other trees at the same peer.
     pub(super) assembly: Arc<Assembly>,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sync_core::{
     Change,
     blocks::Decompressor,
-    section::{ChangeListReader, ContentSplitter, SmallContent, small_contents},
+    section::{ChangeListReader, Content, ContentSplitter, SmallContent, small_contents},
     wire::{Block, Offer, Refusal, Reply, Span, VERSION_OF_CLAIMS, View},
 };
 use tokio::sync::OwnedMutexGuard;
@@ -334,10 +334,10 @@ async fn take_contents(
             let known = expected
                 .next()
                 .ok_or_else(|| SessionError::protocol("an unannounced content"))?;
-            match content {
-                Some(bytes) => batch.push((known.position, bytes)),
-                None => return superseded(incoming, section).await,
+            if content == Content::Gone {
+                return superseded(incoming, section).await;
             }
+            batch.push((known.position, content));
         }
     }
     splitter.finish()?;
@@ -350,7 +350,7 @@ async fn superseded(incoming: &mut Receiver, mut section: Section) -> Result<(),
     Err(SessionError::Refused(Refusal::Superseded))
 }
 
-async fn store(tree: &PassiveTree, batch: Vec<(u32, Vec<u8>)>) -> Result<(), SessionError> {
+async fn store(tree: &PassiveTree, batch: Vec<(u32, Content)>) -> Result<(), SessionError> {
     match batch.is_empty() {
         true => Ok(()),
         false => tree.put_small(batch).await?.map_err(SessionError::Refused),

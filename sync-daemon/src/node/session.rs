@@ -8,7 +8,9 @@ use std::sync::Arc;
 use sync_core::{
     TreeName,
     fence::Verdict,
-    wire::{Claim, Hello, Opening, Refusal, VERSION_OF_CLAIMS, VERSION_OF_SPANS, View},
+    wire::{
+        Claim, Hello, Opening, Refusal, VERSION_OF_CLAIMS, VERSION_OF_SPANS, VERSION_OF_STEPS, View,
+    },
 };
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -166,6 +168,7 @@ fn start_pushers(
 ) {
     let name = shared.peer_name(&peer);
     let knows_spans = theirs.hello.version >= VERSION_OF_SPANS;
+    let takes_steps = theirs.hello.version >= VERSION_OF_STEPS;
     let theirs = &theirs.hello.trees;
     let assembly = Arc::new(Assembly::new(shared, peer, theirs, knows_spans));
     for tree in shared.active.values().cloned() {
@@ -190,6 +193,7 @@ fn start_pushers(
             connection: connection.clone(),
             tree,
             last,
+            takes_steps,
             assembly: Arc::clone(&assembly),
         };
         let look = looks.remove(&status.name);

@@ -9,13 +9,14 @@ use sync_core::{
         PATCHED_BYTES_MAX, PATCHED_BYTES_MIN, PATCHED_BYTES_TOTAL_MAX, PATCHED_NEW_BYTES_MAX,
         SMALL_CONTENT_BYTES_MAX,
     },
+    patch,
 };
 
 use super::{
     Replica,
     intake::{Intake, IntakeError},
 };
-use crate::root::{AbsentIsNone, DiskError};
+use crate::root::{Cause, DiskError};
 
 impl Replica {
     /// The contents to ask for as patches, each with a position in the change
@@ -58,7 +59,11 @@ impl Replica {
     }
 
     fn read_like(&self, path: &RelPath) -> Result<Vec<u8>, DiskError> {
-        let opened = self.root.open_and_stat(path).absent_is_none()?;
+        let opened = match self.root.open_and_stat(path) {
+            // Somebody changed that: there is nothing to build of.
+            Err(error) if is_out_of_reach(&error) => None,
+            opened => Some(opened?),
+        };
         let fitting = opened.filter(|(_, stat)| stat.length <= PATCHED_BYTES_MAX);
         let Some((file, stat)) = fitting else {
             return Ok(Vec::new());
@@ -86,6 +91,30 @@ impl Replica {
         others?.into_iter().find(fits)
     }
 
+    /// Takes the content of the change at `index` as steps over what stands at its
+    /// path. One that comes out as something else stays wanted.
+    ///
+    /// # Errors
+    /// As [`Replica::put_small`].
+    pub fn put_steps(
+        &mut self,
+        intake: &mut Intake,
+        index: u32,
+        steps: &[u8],
+    ) -> Result<(), IntakeError> {
+        let (path, entry) = intake.needed(index)?;
+        let old = self.read_like(path).map_err(|source| IntakeError::Disk {
+            path: path.clone(),
+            source,
+        })?;
+        let length = entry.length.min(SMALL_CONTENT_BYTES_MAX);
+        match patch::over(old, steps, usize::try_from(length).unwrap_or_default()) {
+            Ok(Some(bytes)) => self.put_patched(intake, index, bytes).map(|_| ()),
+            // Another content stands there than the sender thinks: that is drift.
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
     /// Takes a content that was built, of the change at `index`; whether it is
     /// the one announced. One that is not is to be asked for another way.
     ///
@@ -110,6 +139,13 @@ impl Replica {
         }
         Ok(true)
     }
+}
+
+fn is_out_of_reach(error: &DiskError) -> bool {
+    matches!(
+        error.cause(),
+        Cause::Absent | Cause::WrongKind | Cause::Denied
+    )
 }
 
 /// Whether a content travels as a patch even of nothing.

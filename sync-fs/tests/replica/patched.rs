@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use sync_core::patch::{Patched, Patching, Sketch, steps};
+use sync_core::{
+    codec,
+    patch::{Patched, Patching, Sketch, fine_ids, fine_steps, steps},
+};
 use sync_fs::replica::IntakeError;
 
 use crate::{
@@ -136,4 +139,55 @@ fn new_contents_that_are_neither_small_nor_long_share_a_conversation() {
     let wanted = world.replica.wanted_patches(&mut intake).unwrap();
     let lengths: Vec<u64> = wanted.iter().map(|(_, file)| file.length).collect();
     assert_eq!(lengths, [500_000]);
+}
+
+/// The steps that an active sends for the file called `small`, whose old content it
+/// remembers; and the position of the change.
+fn remembered(world: &World, intake: &sync_fs::replica::Intake) -> (u32, Vec<u8>) {
+    let at = path("small");
+    let changes = intake.changes();
+    let index = changes.iter().position(|change| change.path == at).unwrap();
+    let steps = fine_steps(world.active.content(&at), &fine_ids(text(1_000).as_bytes()));
+    let steps: Vec<u8> = steps.iter().flat_map(codec::encode).collect();
+    assert!(steps.len() < 2_000, "{} bytes", steps.len());
+    (u32::try_from(index).unwrap(), steps)
+}
+
+#[test]
+fn steps_over_what_is_agreed_make_the_content() {
+    let mut world = edited();
+    let mut intake = world.begin().unwrap();
+    let (index, steps) = remembered(&world, &intake);
+    world.replica.put_steps(&mut intake, index, &steps).unwrap();
+    assert_eq!(world.feed(&mut intake), [path("tiny"), path("large")]);
+    let committed = world.replica.commit(intake).unwrap();
+    world.replica.apply(committed).unwrap();
+    world.assert_in_sync();
+}
+
+#[test]
+fn steps_over_what_somebody_changed_make_nothing_and_the_content_is_asked_for() {
+    let changed: [fn(&World); 4] = [
+        |world| fs::write(world.tree("small"), "a hand's").unwrap(),
+        |world| fs::remove_file(world.tree("small")).unwrap(),
+        |world| {
+            fs::remove_file(world.tree("small")).unwrap();
+            fs::create_dir(world.tree("small")).unwrap();
+        },
+        |world| {
+            let other = text(1_000).replace("900", "999");
+            fs::write(world.tree("small"), other).unwrap();
+        },
+    ];
+    for change in changed {
+        let mut world = edited();
+        change(&world);
+        let mut intake = world.begin().unwrap();
+        let (index, steps) = remembered(&world, &intake);
+        world.replica.put_steps(&mut intake, index, &steps).unwrap();
+        assert_eq!(world.feed(&mut intake).len(), 3);
+        let committed = world.replica.commit(intake).unwrap();
+        world.replica.apply(committed).unwrap();
+        world.assert_in_sync();
+    }
 }

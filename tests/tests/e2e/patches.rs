@@ -42,3 +42,28 @@ fn scattered_edits_in_a_large_text_cost_their_surroundings() {
     assert!(sent < whole / 10, "{sent} bytes for a text of {whole}");
     world.verify_clean();
 }
+
+/// What the active sends for one edit of a file of `lines` lines, packets included.
+fn edit(world: &World, lines: u64, edited: &str) -> u64 {
+    let before = sent(world);
+    world.save("small.txt", &text(lines).replace("100: ", edited));
+    world.push();
+    world.until_equal(Strictness::Identity);
+    sent(world) - before
+}
+
+#[test]
+fn an_edit_of_a_content_that_was_sent_before_costs_its_surroundings() {
+    let (world, _) = World::running(0);
+    world.save("small.txt", &text(2_000));
+    world.push();
+    world.until_equal(Strictness::Identity);
+    let patched = edit(&world, 2_000, "one hundred: ");
+    assert!(patched < 3_000, "{patched} bytes");
+    // Where something else stands than was agreed, the whole is asked for.
+    let at = world.passive.tree.join("small.txt");
+    std::fs::write(at, text(2_000).replace("90: ", "ninety: ")).unwrap();
+    let whole = edit(&world, 2_000, "five score: ");
+    assert!(whole > 3 * patched, "{whole} and {patched} bytes");
+    world.verify_clean();
+}

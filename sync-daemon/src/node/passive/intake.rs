@@ -11,6 +11,7 @@ use sync_core::{
     journal::Lead,
     patch::Sketch,
     recipe::Recipe,
+    section::Content,
     wire::{Range, Refusal},
 };
 use sync_fs::{
@@ -75,14 +76,20 @@ impl PassiveTree {
     }
 
     /// Takes small contents, by position in the change list. One that is not
-    /// needed (the passive has it already) is dropped.
-    pub(in crate::node) async fn put_small(&self, contents: Vec<(u32, Vec<u8>)>) -> Answer<()> {
+    /// needed (the passive has it already) is dropped, one whose steps make something
+    /// else of what is here stays wanted.
+    pub(in crate::node) async fn put_small(&self, contents: Vec<(u32, Content)>) -> Answer<()> {
         let files = contents.len() as u64;
-        let bytes = contents.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let bytes = contents.iter().map(|(_, content)| content.bytes()).sum();
         let put = self
             .with_intake(move |replica, intake| {
-                for (position, bytes) in contents {
-                    match replica.put_small(intake, position, bytes) {
+                for (position, content) in contents {
+                    let put = match content {
+                        Content::Gone => Ok(()),
+                        Content::Whole(bytes) => replica.put_small(intake, position, bytes),
+                        Content::Steps(steps) => replica.put_steps(intake, position, &steps),
+                    };
+                    match put {
                         Ok(()) | Err(IntakeError::NotWanted { .. }) => {}
                         Err(error) => return Err(error),
                     }

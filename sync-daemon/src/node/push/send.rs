@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use sync_core::{
-    Change, ContentId, GenerationHeader, Position,
+    ContentId, GenerationHeader, Position,
     history::{Step, Time},
     section::{self, SectionWriter, SmallContent},
     wire::{Block, Offer, Opening, PlanId, Range, Refusal, Reply, Span},
@@ -91,7 +91,7 @@ impl Pusher {
             for change in round.changes.iter() {
                 feed_blocks(&mut sender, section.change(change)).await?;
             }
-            self.send_contents(&mut sender, section, &round.changes, &contents[..following])
+            self.send_contents(&mut sender, section, round, &contents[..following])
                 .await
         };
         replies.during(sending).await?;
@@ -100,14 +100,7 @@ impl Pusher {
             .map(|content| content.id)
             .collect();
         match self
-            .answer_replies(
-                sender,
-                replies,
-                &round.changes,
-                &contents,
-                &mut sent,
-                &mut times,
-            )
+            .answer_replies(sender, replies, round, &contents, &mut sent, &mut times)
             .await?
         {
             Ok(position) => Ok(Outcome::Applied {
@@ -125,13 +118,13 @@ impl Pusher {
         &self,
         sender: &mut Sender,
         mut section: SectionWriter,
-        changes: &Arc<Vec<Change>>,
+        round: &Round,
         contents: &[SmallContent],
     ) -> Result<(), SessionError> {
         const BATCH: usize = 256;
         let mut blocks = Vec::new();
         for batch in contents.chunks(BATCH) {
-            let reading = self.read_contents(section, changes, batch);
+            let reading = self.read_contents(section, round, batch);
             let feeding = feed_blocks(sender, std::mem::take(&mut blocks));
             let (read, fed) = tokio::join!(reading, feeding);
             fed?;
@@ -145,18 +138,21 @@ impl Pusher {
     async fn read_contents(
         &self,
         mut section: SectionWriter,
-        changes: &Arc<Vec<Change>>,
+        round: &Round,
         batch: &[SmallContent],
     ) -> Result<(Vec<Block>, SectionWriter), Stopped> {
         let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
-        let changes = Arc::clone(changes);
+        let changes = Arc::clone(&round.changes);
+        let base = self.takes_steps.then(|| round.base.clone());
         self.tree
             .thread
             .run(move |tree| {
                 let mut blocks = Vec::new();
                 for position in positions {
-                    let bytes = tree.read_content(&changes[position as usize]);
-                    blocks.extend(section.content(bytes.as_deref()));
+                    let change = &changes[position as usize];
+                    let base = base.as_ref().and_then(|base| base.file(&change.path));
+                    let content = tree.read_content(change, base.map(|file| file.content));
+                    blocks.extend(section.content(&content));
                 }
                 (blocks, section)
             })
@@ -167,7 +163,7 @@ impl Pusher {
         &self,
         mut sender: Sender,
         mut replies: Replies,
-        changes: &Arc<Vec<Change>>,
+        round: &Round,
         contents: &[SmallContent],
         sent: &mut BTreeSet<ContentId>,
         times: &mut Vec<Time>,
@@ -179,7 +175,7 @@ impl Pusher {
                     let wanted = select(contents, &ranges)?;
                     sent.extend(wanted.iter().map(|content| content.id));
                     let sending =
-                        self.send_contents(&mut sender, SectionWriter::new(), changes, &wanted);
+                        self.send_contents(&mut sender, SectionWriter::new(), round, &wanted);
                     replies.during(sending).await?;
                 }
                 Reply::Durable(position) => {
