@@ -38,6 +38,7 @@ mod returning;
 mod run;
 mod stream;
 mod swap;
+mod syncer;
 mod writer;
 
 use sync_core::{Manifest, Position};

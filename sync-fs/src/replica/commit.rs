@@ -149,6 +149,7 @@ impl Replica {
     ) -> Result<(Vec<Placed>, u32), CommitError> {
         self.expect_current(intake)?;
         self.expect_complete(intake)?;
+        self.contents.settle()?;
         let (changes, bumped) = self.place(intake)?;
         if changes.iter().any(|placed| placed.place == Place::Staged) {
             let staging = RelPath::new(STAGING).expect("a legal name");

@@ -13,6 +13,7 @@ use sync_core::{
     limits::SMALL_CONTENT_BYTES_MAX,
 };
 
+use super::syncer::{Checked, Syncer};
 use crate::{
     journal::{Journal, JournalError},
     root::{AbsentIsNone, Cause, DiskError, HeldFile, READ_BYTES, Root},
@@ -34,6 +35,8 @@ pub(super) struct Contents {
     /// Whether files may be there that are still arriving.
     partials: bool,
     scratch: u64,
+    /// Of finished files, those that are being made durable.
+    syncer: Option<Syncer>,
 }
 
 /// What a name in the staging directory holds.
@@ -81,6 +84,7 @@ impl Contents {
             uncommitted: BTreeSet::new(),
             partials: false,
             scratch: 0,
+            syncer: None,
         }
     }
 
@@ -155,19 +159,31 @@ impl Contents {
         }
     }
 
-    /// Makes a started file, whose bytes were checked, a finished one.
+    /// Makes a started file, whose bytes were checked, a finished one, now or soon:
+    /// before a commit counts on it, [`Contents::settle`].
     pub(super) fn finish(
         &mut self,
         work: &Root,
-        file: &HeldFile,
+        file: HeldFile,
         id: ContentId,
     ) -> Result<(), DiskError> {
-        file.sync_data()?;
-        let (from, to) = (partial_name(&id), finished_name(&id));
-        work.rename(&from, work, &to, crate::root::Target::Replaced)?;
+        let syncer = self.syncer.get_or_insert_with(Syncer::new);
+        syncer.take(work, Checked { id, file })?;
         self.staged.insert(id);
         self.uncommitted.insert(id);
         Ok(())
+    }
+
+    /// Waits until every finished file is durable. One that is not has not arrived.
+    pub(super) fn settle(&mut self) -> Result<(), DiskError> {
+        let failed = self.syncer.take().map_or_else(Vec::new, Syncer::settle);
+        for failed in &failed {
+            self.moved_away(&failed.id);
+        }
+        failed
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |one| Err(one.source))
     }
 
     /// Notes that a commit was made: what it staged is its own, what else

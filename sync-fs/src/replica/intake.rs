@@ -357,7 +357,7 @@ impl Replica {
         if !contents::has_content(&copy, entry.content)? {
             return Ok(false);
         }
-        self.contents.finish(&self.work, &copy, entry.content)?;
+        self.contents.finish(&self.work, copy, entry.content)?;
         Ok(true)
     }
 }

@@ -188,8 +188,8 @@ impl Replica {
         }
         let kept = self
             .contents
-            .finish(&self.work, &large.file, large.entry.content);
-        large.says(kept)?;
+            .finish(&self.work, large.file, large.entry.content);
+        kept.map_err(|source| IntakeError::Disk { path, source })?;
         if let Some(recipe) = recipe {
             self.recipes.comes(recipe);
         }

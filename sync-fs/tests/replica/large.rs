@@ -5,6 +5,7 @@ use std::fs;
 use sync_core::{
     limits::SMALL_CONTENT_BYTES_MAX,
     recipe::{Missing, Recipe, Run},
+    wire::Refusal,
 };
 use sync_fs::replica::{IntakeError, LargeIntake};
 
@@ -294,4 +295,27 @@ fn wrong_bytes_and_bytes_beyond_the_end_are_refused() {
         Err(IntakeError::WrongContent { .. })
     ));
     assert!(world.replica.commit(intake).is_err());
+}
+
+/// It is made durable beside the work that goes on; the commit waits for that.
+#[test]
+fn a_content_that_could_not_be_made_durable_is_not_committed_and_comes_again() {
+    let mut world = World::new();
+    world.active.file("large", vec![b'x'; 100_000]);
+    world.active.file("other", vec![b'y'; 100_000]);
+    let mut intake = world.begin().unwrap();
+    for (index, file) in world.replica.wanted_large(&mut intake).unwrap() {
+        let mut large = world.replica.large(&intake, index).unwrap();
+        let at = intake.changes()[index as usize].path.clone();
+        large.write_at(0, world.active.content(&at)).unwrap();
+        if at == path("large") {
+            let partial = format!("staging/p-{}", file.content);
+            fs::remove_file(world.work(&partial)).unwrap();
+        }
+        world.replica.finish(large, None).unwrap();
+    }
+    let error = world.replica.commit(intake).unwrap_err();
+    assert!(matches!(error.refusal(), Refusal::Unable(_)), "{error}");
+    assert_eq!(world.push().sent, [path("large")]);
+    world.assert_in_sync();
 }
