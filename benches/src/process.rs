@@ -3,6 +3,8 @@
 
 use std::{fs, io};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Ticks a second in `/proc/PID/stat`; fixed for user space on Linux.
 const TICKS: f64 = 100.0;
 
@@ -63,6 +65,32 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     family
 }
 
+/// Processes that stand still until this is dropped.
+pub(crate) struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    pub(crate) fn all(pids: Vec<u32>) -> Result<Self, String> {
+        let mut stopped = Self(Vec::new());
+        for pid in pids {
+            let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let known = known.ok_or_else(|| format!("{pid} is no process"))?;
+            kill_process(known, Signal::STOP)
+                .map_err(|error| format!("stopping process {pid}: {error}"))?;
+            stopped.0.push(known);
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // One that ended meanwhile shows in the next round.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
 /// Living children; none of a process that has gone.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let of_thread = |thread: u32| read(pid, &format!("task/{thread}/children")).ok();
@@ -112,6 +140,29 @@ mod tests {
         assert!(cpu_seconds_exactly(own).unwrap() > 0.0);
         assert!(cpu_seconds(own).unwrap() >= 0.0);
         assert_eq!(family(own).first(), Some(&own));
+    }
+
+    #[test]
+    fn a_stopped_process_stands_still_and_goes_on() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let state = |pid: u32| {
+            let stat = read(pid, "stat").unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next()
+        };
+        let until = |wanted: bool| {
+            while (state(child.id()) == Some('T')) != wanted {
+                std::thread::yield_now();
+            }
+        };
+        let stopped = Stopped::all(vec![child.id()]).unwrap();
+        until(true);
+        drop(stopped);
+        until(false);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

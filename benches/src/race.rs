@@ -3,12 +3,14 @@
 
 use crate::{
     meter::{Memory, Meter, Reading, Resident},
+    process::Stopped,
     sample::{Ends, Series},
     seclusion::Wire,
 };
 
 type Step<'a, C> = Box<dyn FnMut(&mut C) -> Result<(), String> + 'a>;
 type Residents<'a, C> = Box<dyn Fn(&C) -> Vec<Resident> + 'a>;
+type Idle<'a, C> = Box<dyn Fn(&C) -> Vec<u32> + 'a>;
 type Run<'a, C> = Box<dyn FnMut(&mut C, &mut Meter) -> Result<(), String> + 'a>;
 
 /// One contestant on a course `C` that all share.
@@ -16,6 +18,7 @@ pub(crate) struct Racer<'a, C> {
     name: String,
     residents: Residents<'a, C>,
     prepare: Step<'a, C>,
+    idle: Idle<'a, C>,
     run: Run<'a, C>,
     check: Step<'a, C>,
     rounds_at_most: usize,
@@ -31,6 +34,7 @@ impl<'a, C> Racer<'a, C> {
             name: name.into(),
             residents: Box::new(|_| Vec::new()),
             prepare: Box::new(|_| Ok(())),
+            idle: Box::new(|_| Vec::new()),
             run: Box::new(run),
             check: Box::new(|_| Ok(())),
             rounds_at_most: usize::MAX,
@@ -49,6 +53,13 @@ impl<'a, C> Racer<'a, C> {
         self
     }
 
+    /// Processes that stand still in its rounds: daemons that would carry the same
+    /// edit, on the same wire and the same processors.
+    pub(crate) fn apart_from(mut self, idle: impl Fn(&C) -> Vec<u32> + 'a) -> Self {
+        self.idle = Box::new(idle);
+        self
+    }
+
     /// What must hold after each round, or it is none.
     pub(crate) fn checked(mut self, check: impl FnMut(&mut C) -> Result<(), String> + 'a) -> Self {
         self.check = Box::new(check);
@@ -63,9 +74,11 @@ impl<'a, C> Racer<'a, C> {
 
     fn round(&mut self, course: &mut C, wire: Wire, memory: Memory) -> Result<Reading, String> {
         (self.prepare)(course)?;
+        let idle = Stopped::all((self.idle)(course))?;
         let mut meter = Meter::begin(wire, (self.residents)(course), memory)?;
         (self.run)(course, &mut meter)?;
         let reading = meter.end()?;
+        drop(idle);
         (self.check)(course)?;
         Ok(reading)
     }

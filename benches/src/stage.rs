@@ -184,6 +184,13 @@ impl Stage {
         edit(self.source(), api, self.edits)
     }
 
+    /// Our daemons: they would carry what a rival is to carry.
+    pub(crate) fn daemons(&self) -> Vec<u32> {
+        let nodes = [&self.world.active, &self.world.passive];
+        let running = nodes.into_iter().filter(|node| node.is_running());
+        running.map(pid).collect()
+    }
+
     /// Empties the passive, state included.
     pub(crate) fn empty_passive(&self) -> Result<(), String> {
         empty_node(&self.world.passive)

@@ -54,6 +54,13 @@ fn pushed<'a>() -> Racer<'a, Stage> {
         same(&path, stage.source(), &stage.world.passive.tree)
     })
     .with(|stage| vec![stage.sender(), stage.receiver()])
+    .after(in_step)
+}
+
+/// What another contestant's round left to us is not part of ours.
+fn in_step(stage: &mut Stage) -> Result<(), String> {
+    stage.world.push();
+    Ok(())
 }
 
 /// rsync told which file it is.
@@ -66,6 +73,7 @@ fn named<'a>(name: &str, way: Way) -> Racer<'a, Stage> {
         meter.stop_clock();
         same(&path, stage.source(), &stage.rsync.target(way))
     })
+    .apart_from(Stage::daemons)
     .with(move |stage| vec![stage.rsync.resident(way)])
 }
 
@@ -81,6 +89,7 @@ fn looked<'a>() -> Racer<'a, Stage> {
             meter.run(End::Sender, command).map(drop)
         },
     )
+    .apart_from(Stage::daemons)
     .with(move |stage| vec![stage.rsync.resident(way)])
     .checked(move |stage| stage.check_target(way))
 }
@@ -132,7 +141,7 @@ pub(crate) fn until_visible(path: &Path, source: &Path, copy: &Path) -> Result<(
 /// What crosses the wire, headers and acknowledgements included.
 pub(crate) fn bytes(options: &Options) -> Result<Vec<Row>, String> {
     let mut stage = Stage::of_many(options)?.in_step()?;
-    let racers = vec![seen(), looked(), named(NAMED, Way::Daemon)];
+    let racers = vec![seen().after(in_step), looked(), named(NAMED, Way::Daemon)];
     let series = race(Wire::Loopback, options.rounds(7), &mut stage, racers);
     let files = options.many();
     let work = format!("bytes of one edit in {files} files, headers included");

@@ -116,6 +116,11 @@ fn pushed<'a>(name: &str) -> Racer<'a, Course> {
         meter.run(End::Sender, push).map(drop)
     })
     .with(Course::residents)
+    .after(|course| {
+        // What the other contestant changed is not part of this round.
+        course.stage.world.push();
+        Ok(())
+    })
     .checked(|course| {
         let source = course.stage.source();
         course
@@ -133,6 +138,10 @@ fn copied<'a>(name: &str, targets: usize) -> Racer<'a, Course> {
             meter.run(End::Sender, course.copy_to(target))?;
         }
         Ok(())
+    })
+    .apart_from(|course: &Course| {
+        let others = course.others.iter().map(pid);
+        others.chain(course.stage.daemons()).collect()
     })
     .after(move |course| {
         // What the other contestant changed; then only this round's is left.

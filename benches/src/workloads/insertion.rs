@@ -48,6 +48,7 @@ fn by_rsync<'a>(way: Way) -> Racer<'a, Stage> {
         let command = stage.rsync.whole(way, &["-a"], stage.source());
         meter.run(End::Sender, command).map(drop)
     })
+    .apart_from(Stage::daemons)
     .with(move |stage| vec![stage.rsync.resident(way)])
     .checked(move |stage| stage.check_target(way))
 }

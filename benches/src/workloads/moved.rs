@@ -36,6 +36,7 @@ pub(crate) fn play(options: &Options) -> Result<Vec<Row>, String> {
             Way::Daemon,
             &["-a", "-z", "--delete"],
         ))
+        .apart_from(Stage::daemons)
         .checked(|stage| stage.check_target(Way::Daemon)),
     ];
     let series = race(Wire::Loopback, options.rounds(3), &mut stage, racers);

@@ -12,7 +12,6 @@ use sync_core::{
     reconcile::{self, Walk},
     wire::{AuditAnswer, AuditRequest, Opening, Refusal, View},
 };
-
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{NodeMode, Shared, error::SessionError};

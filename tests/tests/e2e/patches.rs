@@ -54,16 +54,19 @@ fn edit(world: &World, lines: u64, edited: &str) -> u64 {
 
 #[test]
 fn an_edit_of_a_content_that_was_sent_before_costs_its_surroundings() {
-    let (world, _) = World::running(0);
-    world.save("small.txt", &text(2_000));
-    world.push();
-    world.until_equal(Strictness::Identity);
-    let patched = edit(&world, 2_000, "one hundred: ");
-    assert!(patched < 3_000, "{patched} bytes");
-    // Where something else stands than was agreed, the whole is asked for.
-    let at = world.passive.tree.join("small.txt");
-    std::fs::write(at, text(2_000).replace("90: ", "ninety: ")).unwrap();
-    let whole = edit(&world, 2_000, "five score: ");
-    assert!(whole > 3 * patched, "{whole} and {patched} bytes");
-    world.verify_clean();
+    // Below 8 KiB, where no sketch is sent, and above.
+    for lines in [250, 2_000] {
+        let (world, _) = World::running(0);
+        world.save("small.txt", &text(lines));
+        world.push();
+        world.until_equal(Strictness::Identity);
+        let patched = edit(&world, lines, "one hundred: ");
+        assert!(patched < 2_500, "{patched} bytes");
+        // Where something else stands than was agreed, the whole is asked for.
+        let at = world.passive.tree.join("small.txt");
+        std::fs::write(at, text(lines).replace("99: ", "another: ")).unwrap();
+        let whole = edit(&world, lines, "five score: ");
+        assert!(whole > 2 * patched, "{whole} and {patched} bytes");
+        world.verify_clean();
+    }
 }

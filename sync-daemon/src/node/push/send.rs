@@ -91,7 +91,8 @@ impl Pusher {
             for change in round.changes.iter() {
                 feed_blocks(&mut sender, section.change(change)).await?;
             }
-            self.send_contents(&mut sender, section, round, &contents[..following])
+            let going = self.going(round, &contents[..following], &BTreeSet::new());
+            self.send_contents(&mut sender, section, round, &going)
                 .await
         };
         replies.during(sending).await?;
@@ -112,6 +113,28 @@ impl Pusher {
         }
     }
 
+    /// How these contents go. What was sent before and is asked for again did not
+    /// come out there: it goes whole.
+    fn going(
+        &self,
+        round: &Round,
+        contents: &[SmallContent],
+        sent: &BTreeSet<ContentId>,
+    ) -> Vec<Going> {
+        let over = |content: &SmallContent| {
+            let may_go_as_steps = self.takes_steps && !sent.contains(&content.id);
+            let path = &round.changes[content.position as usize].path;
+            may_go_as_steps.then(|| Some(round.base.file(path)?.content))?
+        };
+        contents
+            .iter()
+            .map(|content| Going {
+                position: content.position,
+                over: over(content),
+            })
+            .collect()
+    }
+
     /// Reads contents on the tree's thread in batches and sends each while the
     /// next one is read.
     async fn send_contents(
@@ -119,11 +142,11 @@ impl Pusher {
         sender: &mut Sender,
         mut section: SectionWriter,
         round: &Round,
-        contents: &[SmallContent],
+        going: &[Going],
     ) -> Result<(), SessionError> {
         const BATCH: usize = 256;
         let mut blocks = Vec::new();
-        for batch in contents.chunks(BATCH) {
+        for batch in going.chunks(BATCH) {
             let reading = self.read_contents(section, round, batch);
             let feeding = feed_blocks(sender, std::mem::take(&mut blocks));
             let (read, fed) = tokio::join!(reading, feeding);
@@ -139,19 +162,16 @@ impl Pusher {
         &self,
         mut section: SectionWriter,
         round: &Round,
-        batch: &[SmallContent],
+        batch: &[Going],
     ) -> Result<(Vec<Block>, SectionWriter), Stopped> {
-        let positions: Vec<u32> = batch.iter().map(|content| content.position).collect();
+        let batch = batch.to_vec();
         let changes = Arc::clone(&round.changes);
-        let base = self.takes_steps.then(|| round.base.clone());
         self.tree
             .thread
             .run(move |tree| {
                 let mut blocks = Vec::new();
-                for position in positions {
-                    let change = &changes[position as usize];
-                    let base = base.as_ref().and_then(|base| base.file(&change.path));
-                    let content = tree.read_content(change, base.map(|file| file.content));
+                for Going { position, over } in batch {
+                    let content = tree.read_content(&changes[position as usize], over);
                     blocks.extend(section.content(&content));
                 }
                 (blocks, section)
@@ -173,9 +193,10 @@ impl Pusher {
                 Reply::Working => {}
                 Reply::Need(ranges) => {
                     let wanted = select(contents, &ranges)?;
+                    let going = self.going(round, &wanted, sent);
                     sent.extend(wanted.iter().map(|content| content.id));
                     let sending =
-                        self.send_contents(&mut sender, SectionWriter::new(), round, &wanted);
+                        self.send_contents(&mut sender, SectionWriter::new(), round, &going);
                     replies.during(sending).await?;
                 }
                 Reply::Durable(position) => {
@@ -200,6 +221,15 @@ impl Pusher {
             }
         }
     }
+}
+
+/// A small content on its way.
+#[derive(Clone, Copy)]
+struct Going {
+    /// Position in the change list.
+    position: u32,
+    /// The content that the passive has in its place, if it may go as steps over it.
+    over: Option<ContentId>,
 }
 
 /// What the passive answers.
