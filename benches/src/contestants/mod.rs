@@ -11,7 +11,7 @@ pub(crate) mod syncthing;
 pub(crate) mod unison;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     net::{ToSocketAddrs, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -22,7 +22,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sync_tests::wait::{self, DEADLINE};
 
-use crate::{meter::unmeasured, stage::Stage};
+use crate::{meter::unmeasured, process::children, stage::Stage};
 
 /// Between two looks at a daemon that ends.
 const LOOK: Duration = Duration::from_millis(10);
@@ -87,25 +87,19 @@ impl Drop for Daemon {
         // would go on alone, on the processor and the wire of the next workload.
         let started = children(self.pid());
         let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
-        for child in started {
+        let started = started
+            .into_iter()
+            .filter_map(|pid| i32::try_from(pid).ok());
+        for child in started.filter_map(Pid::from_raw) {
             let _ = kill_process(child, Signal::KILL);
         }
     }
 }
 
-/// The processes that any thread of a process has started and that run.
-fn children(of: u32) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{of}/task"));
-    let threads = threads.into_iter().flatten().flatten();
-    let listed =
-        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let listed: String = listed.collect();
-    let pids = listed.split_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(Pid::from_raw).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

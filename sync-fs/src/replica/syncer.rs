@@ -71,7 +71,7 @@ impl Syncer {
                 .push(thread::spawn(move || finish_all(&work, &waiting)));
         }
         if let Some(jobs) = &self.jobs {
-            // The other end is held here: it takes what no thread takes any more.
+            // Cannot fail: the other end is held here.
             let _ = jobs.send(checked);
         }
         Ok(())

@@ -372,9 +372,7 @@ fn a_file_that_cannot_be_replaced_stops_the_generation_until_it_can() {
         .active
         .file("default/sequences/a.xml", "2")
         .file("default/api/b.xml", "2");
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     let error = world.replica.apply(committed).unwrap_err();
     assert_eq!(error.path, path("default/sequences/a.xml"));
     assert_eq!(world.replica.position().generation, Generation(1));

@@ -152,9 +152,7 @@ fn a_durable_generation_waits_for_space_and_survives_a_restart_meanwhile() {
         let at = format!("default/api/{n}.xml");
         world.active.file_at(&at, vec![b'x'; 100_000], SECONDS + 1);
     }
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     let ballast = disk.0.join("ballast");
     assert!(fs::write(&ballast, vec![1; 3 << 20]).is_err());
     let error = world.replica.apply(committed).unwrap_err();
@@ -181,9 +179,7 @@ fn the_reserve_lets_a_durable_generation_be_applied_on_a_full_disk() {
     world.push();
     // What is in the place of a directory is made when it is applied.
     world.active.remove("a").file("a", vec![b'b'; 30_000]);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     let ballast = disk.0.join("ballast");
     assert!(fs::write(&ballast, vec![1; 3 << 20]).is_err());
     world.replica.apply(committed).unwrap();

@@ -38,9 +38,7 @@ fn a_first_fill_of_any_size_is_whole_and_leaves_nothing_prepared() {
 fn a_new_directory_appears_with_all_its_files_and_none_before_its_turn() {
     let mut world = World::new();
     fill(&mut world, MANY);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     // The first directory in the deployer's order is in the way of its own.
     fs::create_dir_all(world.tree("default/endpoints")).unwrap();
     fs::write(world.tree("default/endpoints/own.xml"), "<own/>").unwrap();
@@ -56,9 +54,7 @@ fn a_new_directory_appears_with_all_its_files_and_none_before_its_turn() {
 fn a_file_in_the_way_of_a_new_directory_is_kept_aside() {
     let mut world = World::new();
     fill(&mut world, MANY);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     fs::create_dir_all(world.tree("default")).unwrap();
     fs::write(world.tree("default/api"), "a file").unwrap();
     fs::write(world.tree("default/sequences"), "another").unwrap();
@@ -100,9 +96,7 @@ fn what_a_kill_left_prepared_is_removed_and_made_again() {
 fn a_file_changed_behind_the_replicas_back_after_it_was_prepared_is_drift() {
     let mut world = World::new();
     fill(&mut world, 30);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     // Nobody can guess these names; whoever does changes what was agreed.
     let directory = fs::read_dir(world.work("prepared"))
         .unwrap()
@@ -147,9 +141,7 @@ fn changed_files_are_ready_before_they_are_durable_and_leave_nothing() {
         fill(&mut world, files);
         world.push();
         change(&mut world, files);
-        let mut intake = world.begin().unwrap();
-        world.feed(&mut intake);
-        let committed = world.replica.commit(intake).unwrap();
+        let committed = world.commit();
         assert_eq!(replacements(&world), files);
         assert_ne!(
             world.read("default/api/000.xml"),
@@ -169,9 +161,7 @@ fn a_replacement_whose_time_the_commit_moves_on_gets_that_time() {
     let before = world.seconds("default/api/000.xml");
     let content = "<a changed='within the same second'/>";
     world.active.file_at("default/api/000.xml", content, before);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     assert_eq!(replacements(&world), 1);
     let applied = world.replica.apply(committed).unwrap();
     assert_eq!(applied.bumped, 1);
@@ -220,9 +210,7 @@ fn a_replacement_is_never_put_in_place_of_a_file_that_is_not_ours() {
     fill(&mut world, 30);
     world.push();
     change(&mut world, 30);
-    let mut intake = world.begin().unwrap();
-    world.feed(&mut intake);
-    let committed = world.replica.commit(intake).unwrap();
+    let committed = world.commit();
     fs::write(world.tree("default/api/000.xml"), "<own/>").unwrap();
     fs::remove_file(world.tree("default/api/003.xml")).unwrap();
     let applied = world.replica.apply(committed).unwrap();

@@ -17,7 +17,7 @@ use sync_core::{
     wire::Refusal,
 };
 use sync_fs::{
-    replica::{Applied, Drift, Intake, Recovery, Replica, ReplicaOptions},
+    replica::{Applied, Committed, Drift, Intake, Recovery, Replica, ReplicaOptions},
     scan::Progress,
 };
 
@@ -197,11 +197,16 @@ impl World {
         Pushed { applied, sent }
     }
 
-    /// Makes a generation durable and goes no further.
-    pub(crate) fn commit_only(&mut self) {
+    /// Makes a generation durable.
+    pub(crate) fn commit(&mut self) -> Committed {
         let mut intake = self.begin().unwrap();
         self.feed(&mut intake);
-        let _ = self.replica.commit(intake).unwrap();
+        self.replica.commit(intake).unwrap()
+    }
+
+    /// Makes a generation durable and goes no further.
+    pub(crate) fn commit_only(&mut self) {
+        let _ = self.commit();
     }
 
     pub(crate) fn drift(&mut self) -> Drift {
