@@ -274,6 +274,10 @@ impl Replica {
     /// Where the journal does not take it.
     pub fn give_up(&mut self, intake: Intake) -> Result<(), JournalError> {
         self.discard(intake.prepared);
+        if let Err(error) = self.contents.settle() {
+            // It is fetched again.
+            tracing::warn!(error = with_causes(&error), "a content is not kept");
+        }
         self.contents.journal_mut().flush()
     }
 

@@ -256,7 +256,7 @@ fn a_finished_fetch_survives_a_restart() {
         .file("b.war", noise(100_000, 2));
     let mut intake = world.begin().unwrap();
     world.feed(&mut intake);
-    drop(intake);
+    world.replica.give_up(intake).unwrap();
     world.reopen();
     assert_eq!(world.replica.staged_contents(), 2);
     assert!(world.push().sent.is_empty());
