@@ -7,9 +7,10 @@
 //! not fit the chain. This module turns records into bytes and back; files,
 //! syncs and recovery belong to sync-fs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use bincode::{Decode, Encode};
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 
 use crate::{
     codec,
@@ -37,8 +38,10 @@ pub const CHANGES_BYTES_AIM: usize = 512 << 10;
 const HEADER_MAGIC: [u8; 8] = *b"asjrnl1\n";
 const RECORD_MAGIC: [u8; 4] = *b"asr1";
 const HEADER_CONTEXT: &str = "apim-sync 1 journal header";
-const RECORD_CONTEXT: &str = "apim-sync 1 journal record";
 const ID_BYTES: usize = 32;
+
+static RECORD_CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("apim-sync 1 journal record"));
 
 /// The number of a segment: raised each time the journal is recycled, so that
 /// records of its earlier lives are not taken for new ones.
@@ -345,7 +348,7 @@ impl Tail {
     }
 
     fn seal_over(&self, head: &[u8], sealed: &[u8]) -> Seal {
-        let mut hasher = blake3::Hasher::new_derive_key(RECORD_CONTEXT);
+        let mut hasher = blake3::Hasher::new_from_context_key(&RECORD_CONTEXT);
         hasher.update(&self.seal.0);
         hasher.update(head);
         hasher.update(sealed);

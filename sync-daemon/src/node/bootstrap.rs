@@ -3,15 +3,16 @@
 //! The active's pushers do the sending; this connects, asks to be caught up, and
 //! watches what arrives.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sync_core::TreeName;
+use sync_core::{Position, TreeName};
 use tokio::{sync::mpsc::Sender, task::JoinSet, time::Instant};
 
 use super::{
     Shared,
     audit::Looks,
     catchup,
+    error::SessionError,
     passive::{PassiveState, PassiveTree},
     peers::Peer,
     push_request::{tell, unknown_tree},
@@ -54,11 +55,28 @@ pub(super) async fn run(
     if replacing {
         take_replaced_roots(shared, id, &trees, &doing).await?;
     }
-    let connection = connected(shared, id, &peer, &doing, &mut sessions).await?;
+    let (connection, mut asked) = asked(shared, (id, &peer), &trees, &doing, &mut sessions).await?;
     for tree in &trees {
-        fill(tree, &peer, &connection, events, &doing).await?;
+        let filled = asked.remove(&tree.name).expect("every tree was asked for");
+        fill(tree, (&peer, &connection), filled, events, &doing).await?;
     }
     Ok(())
+}
+
+/// What the active answers for each tree, each in a task that ends with this.
+type Asked = BTreeMap<TreeName, JoinSet<Result<Position, SessionError>>>;
+
+fn ask(connection: &Connection, trees: &[PassiveTree]) -> Asked {
+    let ask = |tree: &PassiveTree| {
+        let (connection, tree) = (connection.clone(), tree.name.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move { catchup::ask(&connection, &tree).await });
+        task
+    };
+    trees
+        .iter()
+        .map(|tree| (tree.name.clone(), ask(tree)))
+        .collect()
 }
 
 fn trees(shared: &Shared, name: Option<&str>) -> Result<Vec<PassiveTree>, Failure> {
@@ -165,16 +183,18 @@ fn the_active(shared: &Shared, from: Option<&str>) -> Result<(NodeId, Peer), Fai
         .ok_or_else(|| Failure::new(FailureKind::Usage, "bootstrapping: no peer is trusted"))
 }
 
-/// A session with the active: the daemon's, or one of this request.
-async fn connected(
+/// Asks over a session with the active: the daemon's, or one of this request. Over
+/// a new one the question goes along with the greeting, so that the active looks at
+/// what is here before it sends anything, and not again when all is sent.
+async fn asked(
     shared: &Arc<Shared>,
-    id: NodeId,
-    peer: &Peer,
+    (id, peer): (NodeId, &Peer),
+    trees: &[PassiveTree],
     doing: &str,
     sessions: &mut JoinSet<()>,
-) -> Result<Connection, Failure> {
+) -> Result<(Connection, Asked), Failure> {
     if let Some(connection) = shared.peers.peer(&id).as_ref().and_then(Peer::connection) {
-        return Ok(connection.clone());
+        return Ok((connection.clone(), ask(connection, trees)));
     }
     let Some(address) = &peer.address else {
         let message = format!("{doing}: its address is not known");
@@ -185,7 +205,9 @@ async fn connected(
             )),
         );
     };
-    let connected = super::network::connect(shared, id, address, |_| ()).await;
+    let mut asked = Asked::new();
+    let along = |connection: &Connection| asked = ask(connection, trees);
+    let connected = super::network::connect(shared, id, address, along).await;
     let (connection, theirs) = connected.map_err(|error| error.failure(doing))?;
     if !theirs.hello.active {
         return Err(Failure::new(
@@ -205,24 +227,25 @@ async fn connected(
         )
         .await;
     });
-    Ok(connection)
+    Ok((connection, asked))
 }
 
 async fn fill(
     tree: &PassiveTree,
-    peer: &Peer,
-    connection: &Connection,
+    (peer, connection): (&Peer, &Connection),
+    mut asked: JoinSet<Result<Position, SessionError>>,
     events: &Sender<Event>,
     doing: &str,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let before = connection.traffic();
-    let asked = catchup::ask(connection, &tree.name);
-    tokio::pin!(asked);
     let mut state = tree.state.subscribe();
     let position = loop {
         tokio::select! {
-            answer = &mut asked => break answer.map_err(|error| error.failure(doing))?,
+            Some(answer) = asked.join_next() => {
+                let answer = answer.map_err(|panic| SessionError::Local(session::panicked(&panic)));
+                break answer.flatten().map_err(|error| error.failure(doing))?;
+            }
             () = tokio::time::sleep(TELL_EVERY) => {
                 let now = state.borrow_and_update().clone();
                 tell_progress(&tree.name, &now, events).await;

@@ -27,13 +27,14 @@ use crate::{
 /// Bytes of older contents held while their patches are under way.
 const HELD_BYTES_MAX: usize = PATCHED_BYTES_MAX as usize;
 
-/// The passive's side: brings what it has something like into the intake under
-/// way. What does not come out right stays wanted.
+/// The passive's side: brings contents of more than `over` bytes that it has something
+/// like into the intake under way. What does not come out right stays wanted.
 pub(super) async fn contents(
     tree: &PassiveTree,
     connection: &Connection,
+    over: u64,
 ) -> Result<(), SessionError> {
-    let wanted = tree.wanted_patches().await?;
+    let wanted = tree.wanted_patches(over).await?;
     let wanted = wanted.map_err(SessionError::Refused)?;
     if wanted.is_empty() {
         return Ok(());

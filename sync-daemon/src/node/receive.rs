@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use sync_core::{
-    Change,
+    Action, Change, Entry,
     blocks::Decompressor,
+    limits::SMALL_CONTENT_BYTES_MAX,
     section::{ChangeListReader, Content, ContentSplitter, SmallContent, small_contents},
     wire::{Block, Offer, Refusal, Reply, Span, VERSION_OF_CLAIMS, View},
 };
@@ -154,11 +155,17 @@ impl Receiving<'_> {
             .ok_or_else(|| SessionError::protocol("more contents announced than there are"))?
             .to_vec();
         let count = changes.len();
+        let has_large = changes.iter().any(puts_large);
         if self.tree.is_returning() && self.is_current {
             self.learn_agreed().await?;
         }
         self.begin(changes).await?;
-        self.take_contents(section, following).await?;
+        if has_large && !following.is_empty() && self.is_current {
+            self.take_contents_beside_patches(section, following)
+                .await?;
+        } else {
+            self.take_contents(section, following).await?;
+        }
         if !self.has_all().await? {
             self.ask_for_the_rest(&contents).await?;
         }
@@ -173,7 +180,7 @@ impl Receiving<'_> {
 
     async fn ask_for_the_rest(&mut self, contents: &[SmallContent]) -> Result<(), SessionError> {
         if self.is_current {
-            let patching = patch::contents(&self.tree, self.connection);
+            let patching = patch::contents(&self.tree, self.connection, 0);
             self.replies.during(patching).await??;
         }
         self.ask_for_small(contents).await?;
@@ -215,6 +222,21 @@ impl Receiving<'_> {
     ) -> Result<(), SessionError> {
         let taking = take_contents(&mut self.incoming, section, &self.tree, expected);
         self.replies.during(taking).await?
+    }
+
+    /// Asks for the patches of large contents while the small ones come in: these
+    /// cost another round trip, and the disk time for each.
+    async fn take_contents_beside_patches(
+        &mut self,
+        section: Section,
+        expected: Vec<SmallContent>,
+    ) -> Result<(), SessionError> {
+        let taking = take_contents(&mut self.incoming, section, &self.tree, expected);
+        let patching = patch::contents(&self.tree, self.connection, SMALL_CONTENT_BYTES_MAX);
+        // Both to their ends: a stream that is left within a frame cannot be read on.
+        let both = async { tokio::join!(taking, patching) };
+        let (taken, patched) = self.replies.during(both).await?;
+        taken.and(patched)
     }
 
     async fn ask_for_small(&mut self, contents: &[SmallContent]) -> Result<(), SessionError> {
@@ -303,6 +325,13 @@ impl Receiving<'_> {
         self.replies.send(&Reply::Durable(position)).await?;
         let applied = self.replies.during(seat.applied()).await?;
         applied.map_err(SessionError::Refused)
+    }
+}
+
+fn puts_large(change: &Change) -> bool {
+    match &change.action {
+        Action::Put(Entry::File(file)) => file.length > SMALL_CONTENT_BYTES_MAX,
+        _ => false,
     }
 }
 

@@ -136,6 +136,9 @@ pub(super) async fn run(
         known.greeting = Some(theirs.clone());
     });
     let mut tasks = JoinSet::new();
+    let mut conversations = Conversations::new(shared, peer, &connection, &theirs);
+    // What the peer asked along with its greeting is heard before it is sent anything.
+    conversations.accept_waiting().await;
     match shared.meet(peer, &theirs) {
         Verdict::Lead => {
             start_pushers(shared, peer, &connection, (&theirs, looks), &mut tasks);
@@ -147,7 +150,7 @@ pub(super) async fn run(
         let (shared, connection) = (Arc::clone(shared), connection.clone());
         tasks.spawn(async move { match witness::keep_telling(&shared, connection).await {} });
     }
-    let error = serve(shared, peer, &connection, &theirs, &mut tasks).await;
+    let error = conversations.serve(&mut tasks).await;
     connection.close(super::network::ending(&error));
     shared.peers.update(&peer, |known| {
         let ours = known.connection().is_some_and(|held| held.is(&connection));
@@ -201,41 +204,77 @@ fn start_pushers(
     }
 }
 
-/// Takes streams until the connection, a pusher or a reporter ends.
-async fn serve(
-    shared: &Arc<Shared>,
+/// The streams that the peer opens, each a conversation.
+struct Conversations<'a> {
+    shared: &'a Arc<Shared>,
     peer: NodeId,
-    connection: &Connection,
-    theirs: &Greeting,
-    tasks: &mut JoinSet<SessionError>,
-) -> SessionError {
-    let mut conversations = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = connection.accept_stream() => match stream {
-                Ok(stream) => {
-                    let (shared, connection) = (Arc::clone(shared), connection.clone());
-                    let theirs = theirs.clone();
-                    conversations.spawn(async move {
-                        converse(&shared, peer, &connection, &theirs, stream).await
-                    });
-                }
-                Err(error) => return error.into(),
-            },
-            Some(ended) = tasks.join_next() => {
-                return ended.unwrap_or_else(|panic| SessionError::Local(panicked(&panic)));
+    connection: &'a Connection,
+    theirs: &'a Greeting,
+    running: JoinSet<Result<(), SessionError>>,
+}
+
+impl<'a> Conversations<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        peer: NodeId,
+        connection: &'a Connection,
+        theirs: &'a Greeting,
+    ) -> Self {
+        Self {
+            shared,
+            peer,
+            connection,
+            theirs,
+            running: JoinSet::new(),
+        }
+    }
+
+    /// Begins those that have been opened already, and gives each a turn.
+    async fn accept_waiting(&mut self) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = self.connection.accept_stream() => accepted,
+                () = std::future::ready(()) => break,
+            };
+            match accepted {
+                Ok(stream) => self.begin(stream),
+                Err(_) => break, // found again by `serve`
             }
-            Some(ended) = conversations.join_next() => match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error @ (SessionError::Malformed(_) | SessionError::Protocol(_)))) => return error,
-                Ok(Err(error)) => debug!("a conversation ended early: {error}"),
-                Err(panic) => return SessionError::Local(panicked(&panic)),
-            },
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn begin(&mut self, stream: Stream) {
+        let (shared, connection) = (Arc::clone(self.shared), self.connection.clone());
+        let (peer, theirs) = (self.peer, self.theirs.clone());
+        self.running
+            .spawn(async move { converse(&shared, peer, &connection, &theirs, stream).await });
+    }
+
+    /// Goes on until the connection, a pusher or a reporter ends.
+    async fn serve(mut self, tasks: &mut JoinSet<SessionError>) -> SessionError {
+        loop {
+            tokio::select! {
+                stream = self.connection.accept_stream() => match stream {
+                    Ok(stream) => self.begin(stream),
+                    Err(error) => return error.into(),
+                },
+                Some(ended) = tasks.join_next() => {
+                    return ended.unwrap_or_else(|panic| SessionError::Local(panicked(&panic)));
+                }
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error @ (SessionError::Malformed(_) | SessionError::Protocol(_)))) => return error,
+                    Ok(Err(error)) => debug!("a conversation ended early: {error}"),
+                    Err(panic) => return SessionError::Local(panicked(&panic)),
+                },
+            }
         }
     }
 }
 
-fn panicked(panic: &tokio::task::JoinError) -> Failure {
+pub(super) fn panicked(panic: &tokio::task::JoinError) -> Failure {
     Failure::new(
         crate::failure::FailureKind::Failed,
         format!("a task of the session failed: {panic}"),

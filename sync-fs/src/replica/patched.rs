@@ -19,18 +19,20 @@ use super::{
 use crate::root::{Cause, DiskError};
 
 impl Replica {
-    /// The contents to ask for as patches, each with a position in the change
-    /// list: those of which something like them stands here, and those that would
-    /// cost a conversation each and are not long enough to be worth it.
+    /// The contents of more than `over` bytes to ask for as patches, each with a
+    /// position in the change list: those of which something like them stands here,
+    /// and those that would cost a conversation each and are not long enough to be
+    /// worth it.
     ///
     /// # Errors
     /// As [`Replica::wanted_small`].
     pub fn wanted_patches(
         &mut self,
         intake: &mut Intake,
+        over: u64,
     ) -> Result<Vec<(u32, FileEntry)>, IntakeError> {
         self.search_tree(intake)?;
-        let sizes = PATCHED_BYTES_MIN..=PATCHED_BYTES_MAX;
+        let sizes = PATCHED_BYTES_MIN.max(over + 1)..=PATCHED_BYTES_MAX;
         let missing = self.missing(intake);
         let fitting = missing.filter(|(_, file)| sizes.contains(&file.length));
         let mut left = PATCHED_BYTES_TOTAL_MAX;

@@ -38,7 +38,7 @@ fn edited() -> World {
 fn what_changed_is_built_of_what_stands_here() {
     let mut world = edited();
     let mut intake = world.begin().unwrap();
-    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake, 0).unwrap();
     assert_eq!(wanted.len(), 2);
     for (index, file) in wanted {
         let old = world.replica.content_like(&intake, index).unwrap();
@@ -66,7 +66,7 @@ fn what_changed_is_built_of_what_stands_here() {
     assert!(
         world
             .replica
-            .wanted_patches(&mut intake)
+            .wanted_patches(&mut intake, 0)
             .unwrap()
             .is_empty()
     );
@@ -80,7 +80,7 @@ fn what_changed_is_built_of_what_stands_here() {
 fn a_patch_that_made_another_content_changes_nothing() {
     let mut world = edited();
     let mut intake = world.begin().unwrap();
-    for (index, file) in world.replica.wanted_patches(&mut intake).unwrap() {
+    for (index, file) in world.replica.wanted_patches(&mut intake, 0).unwrap() {
         let wrong = vec![b'x'; usize::try_from(file.length).unwrap()];
         assert!(
             !world
@@ -103,7 +103,7 @@ fn a_small_content_is_not_patched_without_something_like_it() {
     assert!(
         world
             .replica
-            .wanted_patches(&mut intake)
+            .wanted_patches(&mut intake, 0)
             .unwrap()
             .is_empty()
     );
@@ -120,7 +120,7 @@ fn a_small_content_is_not_patched_without_something_like_it() {
 fn of_a_file_that_went_meanwhile_nothing_is_taken() {
     let mut world = edited();
     let mut intake = world.begin().unwrap();
-    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake, 0).unwrap();
     fs::remove_file(world.tree("large")).unwrap();
     fs::remove_file(world.tree("small")).unwrap();
     for (index, _) in wanted {
@@ -136,7 +136,7 @@ fn new_contents_that_are_neither_small_nor_long_share_a_conversation() {
         world.active.file(name, vec![b'x'; bytes]);
     }
     let mut intake = world.begin().unwrap();
-    let wanted = world.replica.wanted_patches(&mut intake).unwrap();
+    let wanted = world.replica.wanted_patches(&mut intake, 0).unwrap();
     let lengths: Vec<u64> = wanted.iter().map(|(_, file)| file.length).collect();
     assert_eq!(lengths, [500_000]);
 }

@@ -107,9 +107,9 @@ impl PassiveTree {
             .await
     }
 
-    /// Contents to ask for as patches of what is here.
-    pub(in crate::node) async fn wanted_patches(&self) -> Answer<Vec<(u32, FileEntry)>> {
-        self.with_intake(|replica, intake| replica.wanted_patches(intake))
+    /// Contents of more than `over` bytes to ask for as patches of what is here.
+    pub(in crate::node) async fn wanted_patches(&self, over: u64) -> Answer<Vec<(u32, FileEntry)>> {
+        self.with_intake(move |replica, intake| replica.wanted_patches(intake, over))
             .await
     }
 
