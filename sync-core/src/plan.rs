@@ -23,7 +23,7 @@ pub use summary::{Summary, SummaryAction, itemize, summarise};
 
 use crate::{
     entry::{Entry, FileEntry, Mode},
-    generation::Change,
+    generation::{Action, Change},
     manifest::Manifest,
     path::RelPath,
     preset::Preset,
@@ -85,7 +85,11 @@ pub enum Work {
 impl Plan {
     /// Orders `changes`, which [`check`] accepted for `agreed`.
     #[must_use]
-    pub fn new(agreed: &Manifest, changes: &[Change], preset: Preset) -> Self {
+    pub fn new<'a>(
+        agreed: &Manifest,
+        changes: impl IntoIterator<Item = &'a Change>,
+        preset: Preset,
+    ) -> Self {
         Self::with_names(agreed, changes, preset, |_| None)
     }
 
@@ -93,9 +97,9 @@ impl Plan {
     /// file: of a deleted file the old one, of any other the new one. Files of
     /// the same name count as one artifact that moves.
     #[must_use]
-    pub fn with_names(
+    pub fn with_names<'a>(
         agreed: &Manifest,
-        changes: &[Change],
+        changes: impl IntoIterator<Item = &'a Change>,
         preset: Preset,
         artifact_name: impl Fn(&RelPath) -> Option<String>,
     ) -> Self {
@@ -108,6 +112,19 @@ impl Plan {
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+}
+
+/// What the plan does for a change that puts a file, without the order; `None` for
+/// any other change.
+#[must_use]
+pub fn file_work(agreed: &Manifest, change: &Change) -> Option<Work> {
+    match &change.action {
+        Action::Put(entry @ Entry::File(_)) => {
+            let old = agreed.get(&change.path);
+            Some(order::put_work(entry, old.as_ref()))
+        }
+        _ => None,
     }
 }
 

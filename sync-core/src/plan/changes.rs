@@ -103,9 +103,16 @@ pub fn check(agreed: &Manifest, changes: &[Change], preset: Preset) -> Result<()
         return Err(PlanError::TooMany(changes.len()));
     }
     let actions = by_path(changes)?;
+    let mut checked = None; // siblings mostly follow each other
     for Change { path, action } in changes {
-        if let Action::Put(entry) = action {
-            check_put(agreed, &actions, path, entry, preset)?;
+        let Action::Put(entry) = action else { continue };
+        if preset == Preset::Synapse && matches!(entry, Entry::Symlink { .. }) {
+            return Err(PlanError::Symlink(path.clone()));
+        }
+        let parent = path.split().0;
+        if parent.is_some() && parent != checked {
+            check_parent(agreed, &actions, path)?;
+            checked = parent;
         }
     }
     check_orphans(agreed, changes, &actions)
@@ -123,16 +130,7 @@ fn by_path(changes: &[Change]) -> Result<Actions<'_>, PlanError> {
     Ok(actions)
 }
 
-fn check_put(
-    agreed: &Manifest,
-    actions: &Actions<'_>,
-    path: &RelPath,
-    entry: &Entry,
-    preset: Preset,
-) -> Result<(), PlanError> {
-    if preset == Preset::Synapse && matches!(entry, Entry::Symlink { .. }) {
-        return Err(PlanError::Symlink(path.clone()));
-    }
+fn check_parent(agreed: &Manifest, actions: &Actions<'_>, path: &RelPath) -> Result<(), PlanError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };

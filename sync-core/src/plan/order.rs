@@ -23,14 +23,14 @@ use crate::{
 /// What an owner needs on a directory to work in it.
 const OWNER_WORKS: u32 = 0o300;
 
-pub(super) fn order(
+pub(super) fn order<'a>(
     agreed: &Manifest,
-    changes: &[Change],
+    changes: impl IntoIterator<Item = &'a Change>,
     preset: Preset,
     artifact_name: &dyn Fn(&RelPath) -> Option<String>,
 ) -> Vec<Step> {
     let mut phases = Phases::default();
-    for (index, change) in changes.iter().enumerate() {
+    for (index, change) in changes.into_iter().enumerate() {
         phases.take(index, change, agreed.get(&change.path).as_ref());
     }
     phases.sort(preset);
@@ -80,7 +80,7 @@ impl Phases {
                 self.directories.push(step(Work::Restore(new.clone())));
             }
             (Action::Put(Entry::Directory { mode }), _) => self.directory(*mode, old, step),
-            (Action::Put(entry), _) => self.files.push(step(file_work(entry, old))),
+            (Action::Put(entry), _) => self.files.push(step(put_work(entry, old))),
             (Action::Delete, Some(Entry::Directory { .. })) => {
                 self.last.push(step(Work::RemoveDirectory));
             }
@@ -115,10 +115,11 @@ impl Phases {
             Preset::Synapse | Preset::Tenants => artifact::rank(path),
             Preset::Plain => None,
         };
-        let by_rank = |step: &Step| (rank(&step.path), step.path.clone());
         self.directories.sort_by(|a, b| a.path.cmp(&b.path));
-        self.files.sort_by_cached_key(by_rank);
-        self.deletes.sort_by_cached_key(by_rank);
+        for steps in [&mut self.files, &mut self.deletes] {
+            steps.sort_by(|a, b| a.path.cmp(&b.path)); // mostly so already
+            steps.sort_by_cached_key(|step| rank(&step.path)); // stable
+        }
         self.last.sort_by(|a, b| b.path.cmp(&a.path));
         self.modes.sort_by(|a, b| b.path.cmp(&a.path));
     }
@@ -156,7 +157,8 @@ fn sort_below(step: Step, below: &mut BTreeMap<RelPath, Vec<Step>>, others: &mut
     }
 }
 
-fn file_work(entry: &Entry, old: Option<&Entry>) -> Work {
+/// What puts `entry`, which is no directory, where `old` is agreed.
+pub(super) fn put_work(entry: &Entry, old: Option<&Entry>) -> Work {
     match (entry, old) {
         (entry, Some(old)) if entry.same_identity(old) => Work::Restore(entry.clone()),
         (entry, Some(Entry::Directory { .. })) => Work::ReplaceDirectoryByFile(entry.clone()),

@@ -7,7 +7,7 @@ use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, RelPath,
     guard::{Guard, Verdict},
     limits::SMALL_CONTENT_BYTES_MAX,
-    plan::{Plan, Work, apply_changes, check},
+    plan::{self, Work, apply_changes, check},
     wire::{PlanId, Refusal},
 };
 
@@ -156,18 +156,18 @@ impl Replica {
 
     /// The contents that carrying out `changes` takes.
     fn needed(&self, changes: &[Change]) -> Result<BTreeMap<u32, FileEntry>, DiskError> {
-        let plan = Plan::new(self.agreed.manifest(), changes, self.options.preset);
+        let agreed = self.agreed.manifest();
         let mut needed = BTreeMap::new();
-        for step in plan.steps() {
-            let file = match &step.work {
-                Work::PutFile(file) => Some(file),
-                Work::ReplaceDirectoryByFile(Entry::File(file)) => Some(file),
-                Work::Restore(Entry::File(file)) if !self.stands(&step.path, file)? => Some(file),
-                _ => None,
-            };
-            if let Some(file) = file {
-                let index = u32::try_from(step.change).expect("changes are counted in 32 bits");
-                needed.insert(index, *file);
+        for (index, change) in (0u32..).zip(changes) {
+            let path = &change.path;
+            match plan::file_work(agreed, change) {
+                Some(Work::PutFile(file) | Work::ReplaceDirectoryByFile(Entry::File(file))) => {
+                    needed.insert(index, file);
+                }
+                Some(Work::Restore(Entry::File(file))) if !self.stands(path, &file)? => {
+                    needed.insert(index, file);
+                }
+                _ => {}
             }
         }
         Ok(needed)

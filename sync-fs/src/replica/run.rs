@@ -1,7 +1,7 @@
 //! The steps of one attempt to apply a generation: what each kind of work means
 //! on the disk. Every step looks first and leaves alone what is right.
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use sync_core::{
     Action, Change, ContentId, Entry, FileEntry, Manifest, Mode, Preset, RelPath,
@@ -123,23 +123,20 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let changes: Vec<Change> = self
-            .changes
-            .iter()
-            .map(|placed| placed.change.clone())
-            .collect();
-        let new: BTreeMap<&RelPath, &Entry> = changes
-            .iter()
-            .filter_map(|change| match &change.action {
+        let changes = || self.changes.iter().map(|placed| &placed.change);
+        let new = || -> BTreeMap<&RelPath, &Entry> {
+            let puts = changes().filter_map(|change| match &change.action {
                 Action::Put(entry) => Some((&change.path, entry)),
                 Action::Delete => None,
-            })
-            .collect();
+            });
+            puts.collect()
+        };
+        let known = OnceCell::new(); // asked for only where something goes
         Plan::with_names(
             self.agreed.manifest(),
-            &changes,
+            changes(),
             self.preset,
-            |path| match new.get(path) {
+            |path| match known.get_or_init(new).get(path) {
                 Some(entry) => self.new_name(entry),
                 None => self.old_name(path),
             },
