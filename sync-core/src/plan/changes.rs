@@ -1,6 +1,6 @@
 //! Change lists: made from two manifests, checked, applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use thiserror::Error;
 
@@ -102,7 +102,7 @@ pub fn check(agreed: &Manifest, changes: &[Change], preset: Preset) -> Result<()
     if changes.len() > TREE_ENTRIES_MAX {
         return Err(PlanError::TooMany(changes.len()));
     }
-    let actions = by_path(changes)?;
+    let actions = Actions::of(changes)?;
     let mut checked = None; // siblings mostly follow each other
     for Change { path, action } in changes {
         let Action::Put(entry) = action else { continue };
@@ -118,23 +118,32 @@ pub fn check(agreed: &Manifest, changes: &[Change], preset: Preset) -> Result<()
     check_orphans(agreed, changes, &actions)
 }
 
-type Actions<'a> = BTreeMap<&'a RelPath, &'a Action>;
+/// A change list by path.
+struct Actions<'a>(Vec<&'a Change>);
 
-fn by_path(changes: &[Change]) -> Result<Actions<'_>, PlanError> {
-    let mut actions = BTreeMap::new();
-    for Change { path, action } in changes {
-        if actions.insert(path, action).is_some() {
-            return Err(PlanError::Duplicate(path.clone()));
+impl<'a> Actions<'a> {
+    fn of(changes: &'a [Change]) -> Result<Self, PlanError> {
+        let mut changes: Vec<&Change> = changes.iter().collect();
+        changes.sort_by(|a, b| a.path.cmp(&b.path)); // mostly so already
+        let mut neighbours = changes.windows(2);
+        match neighbours.find(|pair| pair[0].path == pair[1].path) {
+            Some(pair) => Err(PlanError::Duplicate(pair[0].path.clone())),
+            None => Ok(Self(changes)),
         }
     }
-    Ok(actions)
+
+    fn get(&self, path: &[u8]) -> Option<&'a Action> {
+        let of = |change: &&Change| change.path.as_bytes().cmp(path);
+        let at = self.0.binary_search_by(of).ok()?;
+        Some(&self.0[at].action)
+    }
 }
 
 fn check_parent(agreed: &Manifest, actions: &Actions<'_>, path: &RelPath) -> Result<(), PlanError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    let above = match actions.get(&parent) {
+    let above = match actions.get(parent.as_bytes()) {
         Some(Action::Put(entry)) => Some(entry.is_directory()),
         Some(Action::Delete) => None,
         None => agreed.find(parent.as_bytes()).map(Record::is_directory),
@@ -160,7 +169,7 @@ fn check_orphans(
     }
     let orphan = agreed.iter().map(Record::path).find(|path| {
         path.split().0.is_some_and(|parent| gone.contains(parent))
-            && !matches!(actions.get(path), Some(Action::Delete))
+            && !matches!(actions.get(path.as_bytes()), Some(Action::Delete))
     });
     match orphan {
         Some(path) => Err(PlanError::Orphan(path)),

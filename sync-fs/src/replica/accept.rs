@@ -1,7 +1,7 @@
 //! Whether a generation is taken in at all: it must follow from where the tree
 //! stands, make a tree, pass the guard and fit the disk. Nothing is changed here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use sync_core::{
     Action, Change, Entry, FileEntry, GenerationHeader, RelPath,
@@ -231,7 +231,7 @@ impl Replica {
     }
 
     fn space_needed(&self, intake: &Intake) -> Space {
-        let mut missing = BTreeSet::new();
+        let mut missing = HashSet::new();
         let (mut records, mut staged, mut grown, mut largest) = (0, 0, 0, 0);
         for (path, file) in intake.all_needed() {
             let on_disk = file.length.next_multiple_of(BLOCK_BYTES);

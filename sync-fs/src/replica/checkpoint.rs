@@ -5,7 +5,7 @@
 //! segment. A kill in between leaves the journal as it was, and doing what it
 //! says again changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sync_core::{Entry, FileEntry, RelPath};
 use thiserror::Error;
@@ -68,7 +68,7 @@ pub enum CheckpointError {
 /// What was changed in the tree since it was last durable.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    paths: BTreeSet<RelPath>,
+    paths: HashSet<RelPath>,
     /// Directories of the work directory where something was kept aside.
     asides: BTreeSet<RelPath>,
     /// Whether a sync failed since: the paths then have to be written anew.

@@ -4,7 +4,10 @@
 //! any name of its tree, is never asked for; a content from the tree is copied,
 //! so that nothing later depends on a file that somebody may change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::RangeBounds,
+};
 
 use sync_core::{
     Action, Change, ContentId, Entry, FileEntry, GenerationHeader, Manifest, RelPath,
@@ -155,7 +158,7 @@ impl Replica {
     /// Whether every content is kept already, in the journal or as a staged file.
     #[must_use]
     pub fn has_all_contents(&self, intake: &Intake) -> bool {
-        self.missing(intake).next().is_none()
+        self.missing(intake, ..).next().is_none()
     }
 
     /// The small contents to ask for, as ranges of positions in the change list;
@@ -166,10 +169,8 @@ impl Replica {
     /// Where a content of the tree cannot be kept.
     pub fn wanted_small(&mut self, intake: &mut Intake) -> Result<Vec<Range>, IntakeError> {
         self.search_tree(intake)?;
-        let missing = self.missing(intake);
-        let small = missing.filter(|(_, file)| file.length <= SMALL_CONTENT_BYTES_MAX);
         let mut ranges: Vec<Range> = Vec::new();
-        for (index, _) in small {
+        for (index, _) in self.missing(intake, ..=SMALL_CONTENT_BYTES_MAX) {
             let full = ranges.len() == RANGES_MAX;
             match ranges.last_mut() {
                 Some(last) if last.start + last.count == index => last.count += 1,
@@ -192,19 +193,21 @@ impl Replica {
         intake: &mut Intake,
     ) -> Result<Vec<(u32, FileEntry)>, IntakeError> {
         self.search_tree(intake)?;
-        let missing = self.missing(intake);
-        Ok(missing
-            .filter(|(_, file)| file.length > SMALL_CONTENT_BYTES_MAX)
+        Ok(self
+            .missing(intake, SMALL_CONTENT_BYTES_MAX + 1..)
             .collect())
     }
 
-    /// What is missing, each content once, at its first position.
-    pub(super) fn missing(&self, intake: &Intake) -> impl Iterator<Item = (u32, FileEntry)> {
-        let mut met = BTreeSet::from([ContentId::of(b"")]); // needs nobody's help
-        intake
-            .needed
-            .iter()
-            .map(|(index, file)| (*index, *file))
+    /// What is missing of these sizes, each content once, at its first position.
+    pub(super) fn missing(
+        &self,
+        intake: &Intake,
+        sizes: impl RangeBounds<u64>,
+    ) -> impl Iterator<Item = (u32, FileEntry)> {
+        let mut met = HashSet::from([ContentId::of(b"")]); // needs nobody's help
+        let needed = intake.needed.iter().map(|(index, file)| (*index, *file));
+        needed
+            .filter(move |(_, file)| sizes.contains(&file.length))
             .filter(move |(_, file)| !self.contents.has(&file.content) && met.insert(file.content))
     }
 
@@ -284,11 +287,11 @@ impl Replica {
     /// Copies what is missing from files of the tree that have it. Looks at the
     /// whole manifest, so only once, and only when something is missing.
     pub(super) fn search_tree(&mut self, intake: &mut Intake) -> Result<(), IntakeError> {
-        if intake.searched {
+        if intake.searched || self.agreed.is_empty() {
             return Ok(());
         }
         let missing: BTreeMap<ContentId, FileEntry> = self
-            .missing(intake)
+            .missing(intake, ..)
             .map(|(_, file)| (file.content, file))
             .collect();
         intake.searched = true;

@@ -33,10 +33,9 @@ impl Replica {
     ) -> Result<Vec<(u32, FileEntry)>, IntakeError> {
         self.search_tree(intake)?;
         let sizes = PATCHED_BYTES_MIN.max(over + 1)..=PATCHED_BYTES_MAX;
-        let missing = self.missing(intake);
-        let fitting = missing.filter(|(_, file)| sizes.contains(&file.length));
         let mut left = PATCHED_BYTES_TOTAL_MAX;
-        Ok(fitting
+        Ok(self
+            .missing(intake, sizes)
             .filter(|(index, file)| is_alone(file) || self.like(intake, *index, file).is_some())
             .take_while(|(_, file)| {
                 let enough = left >= file.length;

@@ -12,7 +12,7 @@
 //! that replaces another changes places with it, so it stands in the staging
 //! directory, under a name that tells whether that may have happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sync_core::{Action, Change, Entry, FileEntry, Generation, Manifest, Mode, Mtime, RelPath};
 
@@ -36,9 +36,9 @@ const THREAD_FILES_MIN: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     /// By position in the change list.
-    files: BTreeMap<u32, PreparedFile>,
+    files: HashMap<u32, PreparedFile>,
     /// The same for files that replace others.
-    replacements: BTreeMap<u32, PreparedFile>,
+    replacements: HashMap<u32, PreparedFile>,
     /// By their path in the tree.
     directories: BTreeMap<RelPath, PreparedDirectory>,
     /// Whether there is enough to do for threads.
@@ -181,9 +181,9 @@ impl Prepared {
 
     /// Waits until everything is written.
     pub(super) fn settle(&mut self) {
-        for written in self.writer.take().into_iter().flat_map(Writer::finish) {
-            self.note(written);
-        }
+        let written = self.writer.take().map_or_else(Vec::new, Writer::finish);
+        self.files.reserve(written.len());
+        written.into_iter().for_each(|one| self.note(one));
     }
 
     /// In its new directory, else under its position.
@@ -203,10 +203,13 @@ impl Prepared {
         Ok(child.unwrap_or_else(|_| name(&index.to_string())))
     }
 
-    /// The file for the change at `index`, if it is ready as `entry`.
-    pub(super) fn file(&self, index: u32, entry: &FileEntry) -> Option<PreparedFile> {
-        let ready = self.files.get(&index)?;
-        (ready.mtime == entry.mtime).then(|| ready.clone())
+    /// Takes the file for the change at `index`, if it is ready as `entry`.
+    fn take(&mut self, index: u32, entry: &FileEntry) -> Option<PreparedFile> {
+        let as_entry = |ready: &PreparedFile| ready.mtime == entry.mtime;
+        self.files
+            .get(&index)
+            .is_some_and(as_entry)
+            .then(|| self.files.remove(&index))?
     }
 
     /// The file that is to replace another for the change at `index`, if it is
@@ -242,9 +245,9 @@ impl Prepared {
         }
     }
 
-    /// Notes that the file is in the tree.
-    pub(super) fn used(&mut self, index: u32) {
-        self.files.remove(&index);
+    /// Takes a file back that did not get into the tree.
+    fn put_back(&mut self, index: u32, ready: PreparedFile) {
+        self.files.insert(index, ready);
     }
 
     /// After an interruption: what was placed is the tree's, and looked at there.
@@ -324,7 +327,7 @@ impl Run<'_> {
     ) -> Result<bool, DiskError> {
         self.place_parent(path)?;
         let index = index_of(change);
-        let Some(ready) = self.prepared.file(index, file) else {
+        let Some(ready) = self.prepared.take(index, file) else {
             return Ok(false);
         };
         let at_home = path
@@ -334,13 +337,12 @@ impl Run<'_> {
         let seen = if at_home {
             ready.seen_as_prepared()
         } else {
-            match self.place(&ready.name, path) {
-                Err(error) if moved(&error) => return Ok(false),
-                result => result?,
+            if let Err(error) = self.place(&ready.name, path) {
+                self.prepared.put_back(index, ready);
+                return if moved(&error) { Ok(false) } else { Err(error) };
             }
             ready.seen(self.root.stat(path)?)
         };
-        self.prepared.used(index);
         self.put(Sighting {
             path: path.clone(),
             entry: Entry::File(*file),
