@@ -21,7 +21,7 @@ mod record;
 use std::{fmt, sync::Arc};
 
 use self::{
-    beside::differ,
+    beside::differences,
     hash::groups,
     node::{Inner, Items, Kind, Node},
     pack::{Item, tag_of},
@@ -332,10 +332,7 @@ impl Manifest {
     /// Costs the size of the difference, not of the trees.
     #[must_use]
     pub fn diff(&self, other: &Self) -> Vec<Difference> {
-        let mut out = Vec::new();
-        differ(Some(&self.top), Some(&other.top), 0, &mut out);
-        out.sort_by(|a, b| a.path.cmp(&b.path));
-        out
+        differences(&self.top, &other.top)
     }
 }
 

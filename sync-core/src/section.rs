@@ -9,7 +9,7 @@
 //! [`Step`](crate::patch::Step)s over what it replaces, cut finely; when gone (0),
 //! nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use bincode::{Decode, Encode};
 
@@ -197,7 +197,7 @@ pub struct SmallContent {
 /// only counts and positions travel.
 #[must_use]
 pub fn small_contents(changes: &[Change]) -> Vec<SmallContent> {
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     (0..)
         .zip(changes)
         .filter_map(|(position, change)| small_content(position, change))

@@ -11,6 +11,19 @@ use super::{
 /// One path of either manifest: what the first and the second have there.
 type Pair<'a> = (Option<Record<'a>>, Option<Record<'a>>);
 
+/// Every path on which two tries differ, by path.
+pub(super) fn differences(ours: &Arc<Node>, theirs: &Arc<Node>) -> Vec<Difference> {
+    let mut pairs = Vec::new();
+    differ(Some(ours), Some(theirs), 0, &mut pairs);
+    // Sorted while they are small: what a difference holds is four times as large.
+    pairs.sort_unstable_by(|one, other| path_of(one).cmp(&path_of(other)));
+    pairs.into_iter().filter_map(difference).collect()
+}
+
+fn path_of<'a>((ours, theirs): &Pair<'a>) -> Option<&'a [u8]> {
+    Some(ours.or(*theirs)?.path_bytes())
+}
+
 /// Every path of either, once, in the order of the keys.
 struct Pairs<'a> {
     ours: std::iter::Peekable<Items<'a>>,
@@ -52,11 +65,11 @@ impl<'a> Iterator for Pairs<'a> {
 
 /// Appends what differs between two nodes `depth` nibbles below the top, in no
 /// order. Equal nodes are not entered.
-pub(super) fn differ(
-    ours: Option<&Arc<Node>>,
-    theirs: Option<&Arc<Node>>,
+fn differ<'a>(
+    ours: Option<&'a Arc<Node>>,
+    theirs: Option<&'a Arc<Node>>,
     depth: usize,
-    out: &mut Vec<Difference>,
+    out: &mut Vec<Pair<'a>>,
 ) {
     if let (Some(a), Some(b)) = (ours, theirs) {
         if Arc::ptr_eq(a, b) || a.hash(depth) == b.hash(depth) {
@@ -70,15 +83,14 @@ pub(super) fn differ(
         }
     }
     let pairs = Pairs::of(ours.map(|node| &**node), theirs.map(|node| &**node));
-    out.extend(pairs.filter_map(difference));
+    out.extend(pairs.filter(|pair| !is_same(pair)));
+}
+
+fn is_same(pair: &Pair<'_>) -> bool {
+    matches!(pair, (Some(ours), Some(theirs)) if ours.same_identity(*theirs))
 }
 
 fn difference((ours, theirs): Pair<'_>) -> Option<Difference> {
-    if let (Some(ours), Some(theirs)) = (ours, theirs)
-        && ours.same_identity(theirs)
-    {
-        return None;
-    }
     Some(Difference {
         path: ours.or(theirs)?.path(),
         ours: ours.map(Record::entry),
