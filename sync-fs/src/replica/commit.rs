@@ -144,7 +144,7 @@ impl Replica {
     /// Gives the changes as they will be applied, and how many times were moved.
     fn write_record(
         &mut self,
-        intake: &Intake,
+        intake: &mut Intake,
         lead: Option<&Lead>,
     ) -> Result<(Vec<Placed>, u32), CommitError> {
         self.expect_current(intake)?;
@@ -215,30 +215,25 @@ impl Replica {
         }
     }
 
-    /// The changes as they will be applied, and how many times were moved.
-    fn place(&self, intake: &Intake) -> Result<(Vec<Placed>, u32), DiskError> {
+    /// The changes as they will be applied, taken out of the intake, and how many
+    /// times were moved.
+    fn place(&self, intake: &mut Intake) -> Result<(Vec<Placed>, u32), DiskError> {
+        let changes = std::mem::take(&mut intake.changes);
         let mut bumped = 0;
-        let mut placed = Vec::with_capacity(intake.changes.len());
+        let mut placed = Vec::with_capacity(changes.len());
         // The list is in the order of the paths: what is below follows.
-        let mut absent: Option<&RelPath> = None;
-        for (index, change) in (0u32..).zip(&intake.changes) {
-            if absent.is_none_or(|absent| !change.path.starts_with(absent)) {
-                absent = self.absent_directory(change)?;
+        let mut absent: Option<RelPath> = None;
+        for (index, mut change) in (0u32..).zip(changes) {
+            let is_below = |absent: &RelPath| change.path.starts_with(absent);
+            if !absent.as_ref().is_some_and(is_below) {
+                absent = self.absent_directory(&change)?;
             }
-            let is_needed = intake.needed(index).is_ok();
-            let change = match &change.action {
-                Action::Put(Entry::File(file)) => {
-                    let nothing_there = absent.is_some();
-                    let mtime = self.mtime_for(&change.path, file, is_needed, nothing_there)?;
-                    bumped += u32::from(is_needed && mtime.seconds != file.mtime.seconds);
-                    let entry = Entry::File(FileEntry { mtime, ..*file });
-                    Change {
-                        path: change.path.clone(),
-                        action: Action::Put(entry),
-                    }
-                }
-                _ => change.clone(),
-            };
+            let is_needed = intake.is_needed(index);
+            if let Action::Put(Entry::File(file)) = &mut change.action {
+                let own = file.mtime.seconds;
+                file.mtime = self.mtime_for(&change.path, file, is_needed, absent.is_some())?;
+                bumped += u32::from(is_needed && file.mtime.seconds != own);
+            }
             let place = self.place_of(&change, is_needed);
             placed.push(Placed { change, place });
         }
@@ -247,11 +242,11 @@ impl Replica {
 
     /// The directory that a change makes where nothing stands: nobody has to look
     /// for files below it.
-    fn absent_directory<'a>(&self, change: &'a Change) -> Result<Option<&'a RelPath>, DiskError> {
+    fn absent_directory(&self, change: &Change) -> Result<Option<RelPath>, DiskError> {
         let is_new = matches!(change.action, Action::Put(Entry::Directory { .. }))
             && self.agreed.manifest().get(&change.path).is_none();
         let is_absent = is_new && self.root.stat(&change.path)?.is_none();
-        Ok(is_absent.then_some(&change.path))
+        Ok(is_absent.then(|| change.path.clone()))
     }
 
     fn place_of(&self, change: &Change, is_needed: bool) -> Place {

@@ -147,6 +147,11 @@ impl Intake {
         Ok((&self.changes[index as usize].path, entry))
     }
 
+    /// Whether a content belongs to the change at `index`.
+    pub(super) fn is_needed(&self, index: u32) -> bool {
+        self.needed.contains_key(&index)
+    }
+
     pub(super) fn all_needed(&self) -> impl Iterator<Item = (&RelPath, &FileEntry)> {
         self.needed
             .iter()

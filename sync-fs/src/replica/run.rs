@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             history: &pending.history,
             prepared: around.prepared,
             uses: uses(&pending.changes),
-            effects: Vec::new(),
+            effects: Vec::with_capacity(pending.changes.len()),
         }
     }
 
