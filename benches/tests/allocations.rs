@@ -43,8 +43,9 @@ const BUILT: Most = Most::of(3.2, 360.0);
 const UPDATE: Most = Most::of(10.0, 4_600.0);
 // Measured 2 and 2,624: the pack's list, and what a leaf covers.
 const ROOT: Most = Most::of(2.0, 2_800.0);
-// Measured 4 and 720: the path, the list of differences, two walks of a pack.
-const DIFFERENCE: Most = Most::of(4.0, 750.0);
+// Measured 5 and 848: the path, the list of differences and what it is sorted as,
+// two walks of a pack.
+const DIFFERENCE: Most = Most::of(5.0, 900.0);
 // Measured 16 and 8,732: most of it for the manifest after the change.
 const PLAN: Most = Most::of(16.0, 9_000.0);
 // Measured 2.005 and 441: the path twice, and the list of changes as it grows.
