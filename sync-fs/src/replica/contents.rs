@@ -32,8 +32,8 @@ pub(super) struct Contents {
     /// Of these, the ones that no commit since they came has used up or can
     /// still need.
     uncommitted: BTreeSet<ContentId>,
-    /// Whether files may be there that are still arriving.
-    partials: bool,
+    /// Files that are still arriving, or were left in the middle of that.
+    partials: BTreeSet<ContentId>,
     scratch: u64,
     /// Of finished files, those that are being made durable.
     syncer: Option<Syncer>,
@@ -71,7 +71,6 @@ impl Contents {
     pub(super) fn new(journal: Journal) -> Self {
         Self {
             journal: Some(journal),
-            partials: true,
             ..Self::staged_only(BTreeSet::new())
         }
     }
@@ -82,10 +81,15 @@ impl Contents {
             journal: None,
             staged,
             uncommitted: BTreeSet::new(),
-            partials: false,
+            partials: BTreeSet::new(),
             scratch: 0,
             syncer: None,
         }
+    }
+
+    /// Notes a file that was found and is not finished.
+    pub(super) fn found_partial(&mut self, id: ContentId) {
+        self.partials.insert(id);
     }
 
     /// Notes a finished file that was found and checked.
@@ -146,7 +150,7 @@ impl Contents {
 
     /// Starts a file for a large content, with all its space reserved.
     pub(super) fn start(&mut self, work: &Root, entry: &FileEntry) -> Result<HeldFile, DiskError> {
-        self.partials = true;
+        self.partials.insert(entry.content);
         let name = partial_name(&entry.content);
         work.remove_file(&name).absent_is_none()?;
         let file = work.create_file(&name)?;
@@ -190,8 +194,8 @@ impl Contents {
     /// arrived before it is of no use any more.
     pub(super) fn committed(&mut self, work: &Root) -> Result<(), DiskError> {
         self.uncommitted.clear();
-        if std::mem::take(&mut self.partials) {
-            remove_partials(work)?;
+        while let Some(id) = self.partials.pop_first() {
+            work.remove_file(&partial_name(&id)).absent_is_none()?;
         }
         Ok(())
     }
@@ -328,14 +332,4 @@ pub(super) fn make_directory(work: &Root, name: &[u8]) -> Result<(), DiskError> 
         Err(error) if error.cause() == Cause::Exists => Ok(()),
         result => result,
     }
-}
-
-fn remove_partials(work: &Root) -> Result<(), DiskError> {
-    let directory = RelPath::new(STAGING).expect("a legal name");
-    for listed in work.list(Some(&directory))? {
-        if let Staged::Partial(id) = Staged::of(&listed.name) {
-            work.remove_file(&partial_name(&id)).absent_is_none()?;
-        }
-    }
-    Ok(())
 }

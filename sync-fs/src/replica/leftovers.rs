@@ -73,7 +73,10 @@ impl Sorting<'_> {
     fn sort(&mut self, listed: &Listed, contents: &mut Contents) -> Result<(), DiskError> {
         let name = staging(&listed.name);
         match (Staged::of(&listed.name), listed.stat.kind) {
-            (Staged::Partial(_), Kind::File) => Ok(()), // the next attempt builds on it
+            (Staged::Partial(id), Kind::File) => {
+                contents.found_partial(id); // the next attempt builds on it
+                Ok(())
+            }
             (Staged::Finished(id), Kind::File) => {
                 let content = self.content(&finished_name(&id))?;
                 if content == Some(id) {
