@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     entry::{Entry, FileEntry, Mode, Mtime},
-    generation::{Epoch, Generation},
+    generation::{Action, Epoch, Generation},
     manifest::Root,
     path::RelPath,
 };

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sync_core::{Mode, Mtime};
+
 use super::*;
 
 fn path(text: &str) -> RelPath {
