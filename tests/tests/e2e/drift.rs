@@ -3,7 +3,14 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use sync_tests::{World, compare::Strictness, deployer::Deployer, node::TREE, wait, world::names};
+use sync_tests::{
+    World,
+    compare::{self, Strictness},
+    deployer::Deployer,
+    node::TREE,
+    wait,
+    world::names,
+};
 
 #[test]
 fn a_hand_edit_is_named_then_kept_aside_when_the_source_changes() {
@@ -24,6 +31,28 @@ fn a_hand_edit_is_named_then_kept_aside_when_the_source_changes() {
         (!names(status, "drift", shown)).then_some(())
     });
     world.verify_clean();
+}
+
+#[test]
+fn a_bootstrap_without_a_daemon_heals_every_drift_too() {
+    let (mut world, apis) = World::running(40);
+    world.passive.stop();
+    let tree = world.passive.tree.clone();
+    fs::write(tree.join(apis[0].path()), "<edited/>").unwrap();
+    fs::remove_file(tree.join(apis[1].path())).unwrap();
+    fs::write(tree.join("default/api/extra.xml"), "<extra/>").unwrap();
+    let generation = |status: &Value| status["trees"][0]["generation"].as_u64();
+    let before = generation(&world.active.status());
+    apis[2].revised().save(&world.active.tree).unwrap();
+    world
+        .active
+        .until_status("the change to be published", |status| {
+            (generation(status) > before).then_some(())
+        });
+    world.passive.run(&["bootstrap"]).exits(0);
+    compare::equal(&world.active.tree, &tree, Strictness::Identity).unwrap();
+    assert!(kept_aside(&world, "<edited/>"));
+    assert!(kept_aside(&world, "<extra/>"));
 }
 
 #[test]

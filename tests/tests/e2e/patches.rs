@@ -70,3 +70,26 @@ fn an_edit_of_a_content_that_was_sent_before_costs_its_surroundings() {
         world.verify_clean();
     }
 }
+
+/// Large contents are asked for while the small ones come, both of a first fill and of
+/// an edit that comes with its contents.
+#[test]
+fn large_texts_come_beside_small_ones() {
+    let mut world = World::new();
+    let apis = world.fill(200);
+    let large = text(40_000);
+    for name in ["one.txt", "two.txt", "three.txt"] {
+        world.save(name, &large.replace("7: ", name));
+    }
+    world.active.start();
+    world.passive.run(&["bootstrap"]).exits(0);
+    world.until_equal(Strictness::Times);
+    world.passive.start();
+    world.until_in_step();
+    world.save("one.txt", &large.replace("9: ", "nine: "));
+    world.save("four.txt", &large);
+    apis[0].revised().save(&world.active.tree).unwrap();
+    world.push();
+    world.until_equal(Strictness::Identity);
+    world.verify_clean();
+}
