@@ -14,6 +14,7 @@ use crate::{
     contestants::rsync::Way,
     meter::{Memory, Meter, Resident, unmeasured},
     options::Options,
+    process::Stopped,
     row::{Goal, OURS, Row},
     sample::{Cost, End, Series},
     seclusion::Wire,
@@ -71,7 +72,10 @@ fn play_family(family: &Path, lanes: &mut [Series; 3]) -> Result<(), String> {
         stage.check_passive_files()?;
         let copy = stage.rsync.whole(Way::Daemon, &ALL, stage.source());
         let residents = vec![stage.rsync.resident(Way::Daemon)];
+        // When the deployer has had its interval the passive says so, on the same wire.
+        let silent = Stopped::all(stage.daemons())?;
         rsync.costs.push(cost(residents, copy, || Ok(()))?);
+        drop(silent);
         lockstep::equal(stage.source(), &stage.rsync.target(Way::Daemon))?;
     }
     install(first, stage.source())?;
