@@ -50,8 +50,9 @@ impl Prefix {
     }
 
     /// Takes the next record from `window`, the file's bytes from
-    /// [`Prefix::cursor`] on: at least [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX) of them or all that
-    /// there are. `false` when no valid record stands there.
+    /// [`Prefix::cursor`] on: at least
+    /// [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX) of them or all that there are.
+    /// `false` when no valid record stands there.
     pub fn read_record(&mut self, window: &[u8]) -> bool {
         let Some((raw, next)) = self.cursor.read(window) else {
             return false;

@@ -55,7 +55,8 @@ pub(super) async fn run(
     if replacing {
         take_replaced_roots(shared, id, &trees, &doing).await?;
     }
-    let (connection, mut asked) = asked(shared, (id, &peer), &trees, &doing, &mut sessions).await?;
+    let (connection, mut asked) =
+        connect_and_ask(shared, (id, &peer), &trees, &doing, &mut sessions).await?;
     for tree in &trees {
         let filled = asked.remove(&tree.name).expect("every tree was asked for");
         fill(tree, (&peer, &connection), filled, events, &doing).await?;
@@ -186,7 +187,7 @@ fn the_active(shared: &Shared, from: Option<&str>) -> Result<(NodeId, Peer), Fai
 /// Asks over a session with the active: the daemon's, or one of this request. Over
 /// a new one the question goes along with the greeting, so that the active looks at
 /// what is here before it sends anything, and not again when all is sent.
-async fn asked(
+async fn connect_and_ask(
     shared: &Arc<Shared>,
     (id, peer): (NodeId, &Peer),
     trees: &[PassiveTree],
